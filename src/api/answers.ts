@@ -2,6 +2,7 @@
 // their only reader in this tree, and `meshctl --json` prints them unchanged, so scripts depend on these fields, too.
 // Every answer has an apiVersion. Every failure is an ErrorAnswer whose HTTP status is not 200. Answers hold no
 // secrets, except the token in the answer of `invite`.
+import type { BalancedRow } from './balanced-row.ts'
 import type { HostOp } from '../core/host/host-state.ts'
 
 /** The version of the contract. meshctl refuses an answer with another version (exit code 7). */
@@ -189,35 +190,6 @@ export interface ServicesAnswer extends Answer {
   readonly services: readonly ServiceRow[]
   /** The services that a policy balances over clusters; absent: none. */
   readonly balanced?: readonly BalancedRow[]
-}
-
-/** A service with the annotation rhizome.io/balance, and what its policy chooses on this agent. */
-export interface BalancedRow {
-  readonly namespace: string
-  readonly name: string
-  /** "web.shop.svc.cluster.all", without a dot at the end. */
-  readonly dnsName: string
-  /** The address of the name in this cluster. */
-  readonly address: string
-  /** The policy in force, as the cluster `from` wrote it. */
-  readonly policy: string
-  readonly from: string
-  /** Policies of other clusters that are not in force, with the reason. */
-  readonly overruled?: readonly {
-    readonly cluster: string
-    readonly policy: string
-    readonly reason: string
-  }[]
-  /** Every cluster that has the service. */
-  readonly clusters: readonly {
-    readonly cluster: string
-    /** The number of endpoints that get traffic. */
-    readonly endpoints: number
-    /** The part of new connections that the cluster gets, in percent with one digit after the point. */
-    readonly percent: number
-    /** Why the cluster has this part, or none. */
-    readonly reason: string
-  }[]
 }
 
 /** One service that a cluster exports, with the numbers of its endpoints. */

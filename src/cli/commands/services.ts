@@ -2,7 +2,8 @@
 // rows come from GET /v1/services. A mesh may have 10,000 services, so meshctl filters and prints them in time linear
 // in the rows.
 import type { Command } from 'commander'
-import type { BalancedRow, ServiceRow, ServicesAnswer } from '../../api/answers.ts'
+import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
+import type { BalancedRow } from '../../api/balanced-row.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { formatTable } from '../output/table.ts'

@@ -1,6 +1,7 @@
 // GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
 // services outside the certificate of their cluster are not in it.
-import type { BalancedRow, ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import type { BalancedRow } from '../../../api/balanced-row.ts'
 import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.ts'
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import type { ClusterName } from '../../../core/model/values.ts'

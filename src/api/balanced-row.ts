@@ -1,0 +1,30 @@
+// A row of GET /v1/services for a service that a policy balances over clusters (docs/balancing.md).
+
+/** A service with the annotation rhizome.io/balance, and what its policy chooses on this agent. */
+export interface BalancedRow {
+  readonly namespace: string
+  readonly name: string
+  /** "web.shop.svc.cluster.all", without a dot at the end. */
+  readonly dnsName: string
+  /** The address of the name in this cluster. */
+  readonly address: string
+  /** The policy in force, as the cluster `from` wrote it. */
+  readonly policy: string
+  readonly from: string
+  /** Policies of other clusters that are not in force, with the reason. */
+  readonly overruled?: readonly {
+    readonly cluster: string
+    readonly policy: string
+    readonly reason: string
+  }[]
+  /** Every cluster that has the service. */
+  readonly clusters: readonly {
+    readonly cluster: string
+    /** The number of endpoints that get traffic. */
+    readonly endpoints: number
+    /** The part of new connections that the cluster gets, in percent with one digit after the point. */
+    readonly percent: number
+    /** Why the cluster has this part, or none. */
+    readonly reason: string
+  }[]
+}
