@@ -4,7 +4,8 @@
 // Invariants
 //   1. The list is a pure function of view, prefix and order, so all agents of a cluster have the same addresses.
 //   2. An address depends on the name of its service alone, except when two names draw the same one.
-//   3. A cluster decides about at most POLICIES_PER_CLUSTER_MAX services, so it cannot use up the addresses of others.
+//   3. About a service that the own cluster has, the own cluster alone decides: no member draws its traffic away.
+//   4. A cluster decides about at most POLICIES_PER_CLUSTER_MAX services, so it cannot use up the addresses of others.
 import { bytesToIp, cidrToPrefix, familyOf } from '../model/cidr.ts'
 import { parseBalance, type BalanceFault, type BalancePolicy } from '../model/balance-policy.ts'
 import { hashText, mixBits } from '../model/hash.ts'
@@ -47,8 +48,8 @@ interface BalancedOptions {
   /** The prefix of the addresses. Each cluster has its own choice, because only its own hosts see them. */
   readonly prefix: Cidr
   /**
-   * Compares two clusters: that which became a member first comes first. Of several policies for one service, that of
-   * the own cluster is in force, else that of the first cluster. The default is the order of names.
+   * Compares two clusters: that which became a member first comes first. Of several policies for a service that the own
+   * cluster does not have, that of the first cluster is in force. The default is the order of names.
    */
   readonly order?: (left: ClusterName, right: ClusterName) => number
 }
@@ -145,7 +146,10 @@ function decide(
         Number(right.cluster === view.self) - Number(left.cluster === view.self) ||
         order(left.cluster, right.cluster)
     )
-  const winner = written.find(({ parsed }) => parsed.kind === 'policy')
+  const isOwn = holders.some(({ cluster }) => cluster === view.self)
+  const winner = written.find(
+    ({ cluster, parsed }) => parsed.kind === 'policy' && (!isOwn || cluster === view.self)
+  )
   const [first, ...others] = holders
   if (winner?.parsed.kind !== 'policy' || first === undefined) return undefined
   const overruled = written.flatMap(({ cluster, text, parsed }): Overruled[] => {

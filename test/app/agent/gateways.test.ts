@@ -167,7 +167,7 @@ describe('several gateways of a site without Kubernetes', function () {
     const [row] = await first.invites()
     assert.deepEqual([row?.state, row?.gateway?.usedBy], ['used', joined.peerId])
     for (const each of [first, second])
-      assert.doesNotMatch(JSON.stringify(await each.status()), new RegExp(one.clusterSeed ?? 'none', 'u'))
+      assert.ok(!JSON.stringify(await each.status()).includes(one.clusterSeed ?? 'none'))
   })
 
   it('the founder invites one, too, and does not give its seats and root keys away', async () => {

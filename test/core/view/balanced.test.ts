@@ -81,6 +81,13 @@ describe('balanced services', () => {
     )
   })
 
+  it('follow no other cluster where the own cluster has the service: no member draws its traffic away', () => {
+    const drawn = { west: [service('web', 'only=west')] }
+    assert.equal(inForce(view({ ...drawn, edge: [service('web')] })), 'none')
+    assert.equal(inForce(view({ ...drawn, edge: [service('web', 'nearby')] })), 'none')
+    assert.equal(inForce(view({ ...drawn, edge: [service('other')] })), 'west: only=west')
+  })
+
   it('are neither headless services nor aliases', () => {
     const headless = { headless: true, clusterIps: [] }
     assert.equal(inForce(view({ east: [service('web', 'nearest', headless)] })), 'none')
