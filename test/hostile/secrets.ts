@@ -7,7 +7,7 @@ import { decodeInviteToken } from '../../src/core/trust/invite-token.ts'
 import type { Cluster } from '../demo/site.ts'
 import { crypto } from './attacker.ts'
 import { identityOf } from './tokens.ts'
-import { ANSWERS, askText, type World } from './world.ts'
+import { answersFor, askText, type World } from './world.ts'
 
 const ALL: readonly Cluster[] = ['west', 'east', 'edge']
 
@@ -56,7 +56,7 @@ export function secretClaims(world: () => World): void {
     it('are in no metric and in no answer of the admin socket', async () => {
       for (const cluster of ALL) {
         const texts = new Map([['metrics', await world().metrics(cluster)]])
-        for (const path of ANSWERS) texts.set(path, await askText(world().agent(cluster), path))
+        for (const path of answersFor(cluster)) texts.set(path, await askText(world().agent(cluster), path))
         for (const [what, text] of texts)
           for (const secret of secrets)
             assert.ok(!finds(Buffer.from(text), secret), `${secret.name} is in ${what} of ${cluster}`)

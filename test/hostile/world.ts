@@ -326,10 +326,17 @@ export class World {
 }
 
 /** All that the admin socket tells without changing anything. */
-export const ANSWERS = Object.values(ENDPOINTS)
-  .filter(({ method }) => method === 'GET')
-  // A question without a target has no answer.
-  .map(({ path }) => path.replace('/v1/', '').replace(/^why$/, 'why?target=web.shop.svc.cluster.east:80'))
+export function answersFor(asking: Cluster): string[] {
+  const other = CLUSTERS.find((cluster) => cluster !== asking) ?? asking
+  const queries: Readonly<Record<string, string>> = {
+    why: `?target=web.shop.svc.cluster.${other}:80`,
+    ping: `?cluster=${other}&count=1`
+  }
+  return Object.values(ENDPOINTS)
+    .filter(({ method }) => method === 'GET')
+    .map(({ path }) => path.replace('/v1/', ''))
+    .map((path) => `${path}${queries[path] ?? ''}`)
+}
 
 /** An admin answer, without the cost of a process. */
 export async function ask<T>(agent: Pick<LoopbackAgent, 'cluster' | 'socket'>, path: string): Promise<T> {

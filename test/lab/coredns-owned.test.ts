@@ -105,6 +105,11 @@ describe('a CoreDNS that the agent owns', function () {
   })
 
   it('leaves the file alone while services come and go', async () => {
+    // The zones of reverse names come with the prefixes of the cluster, which may be a moment after its services.
+    await eventually(
+      () => /103\.10\.in-addr\.arpa.* 3\.10\.in-addr\.arpa/.test(readFileSync(file, 'utf8')),
+      RELOAD_MS
+    )
     const [before, text] = [statSync(file), readFileSync(file, 'utf8')]
     writeFileSync(join(agentOf('edge').manifests, 'late.yaml'), LATE)
     await answers('late.shop.svc.cluster.edge', 'late.example.org')

@@ -200,7 +200,8 @@ describe('several gateways of a site without Kubernetes', function () {
     assert.ok(message.includes(peerId), message)
     assert.equal((await honest.identity()).clusterSeed, undefined)
     assert.equal((await honest.status()).state, 'unjoined')
-    assert.equal((await first.status()).refused?.['handshake used'], 1)
+    // A slow answer is asked for again.
+    assert.ok(((await first.status()).refused?.['handshake used'] ?? 0) >= 1)
     // After a restart of the gateway it is still used, and the same agent gets the same key again.
     await first.stop()
     await first.start()
