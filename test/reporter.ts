@@ -1,6 +1,7 @@
 // A dot for each test, as mocha's own reporter prints it, and each failure at once: a group of tests may run for many minutes, and one that is ended
 // prints no list of failures. At the end come the files that took longest: the slowest group decides how long a run takes.
-// RHIZOME_FAILED_FILES names a file that then gets the paths of the test files with failures, one in a line (test/run reads it).
+// RHIZOME_FAILED_FILES names a file that then gets the paths of the test files with failures, one in a line (test/run reads it), and of those with tests
+// that did not run: mocha leaves a suite with `bail` out once any other test has failed.
 import { writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import mocha from 'mocha'
@@ -14,7 +15,7 @@ export default class Reporter extends mocha.reporters.Dot {
     super(runner, options)
     const failed = new Set<string>()
     runner.on(EVENT_TEST_FAIL, (test, error: Error) => {
-      failed.add(relative(process.cwd(), test.file ?? ''))
+      failed.add(relative(process.cwd(), test.file ?? 'unknown'))
       process.stdout.write(`\n  failed: ${test.fullTitle()}: ${error.message}\n`)
     })
     const beganMs = new Map<mocha.Suite, number>()
@@ -31,7 +32,13 @@ export default class Reporter extends mocha.reporters.Dot {
     })
     runner.on(EVENT_RUN_END, () => {
       const list = process.env['RHIZOME_FAILED_FILES']
-      if (list !== undefined && failed.size > 0) writeFileSync(list, [...failed, ''].join('\n'))
+      if (list === undefined || failed.size === 0) return
+      runner.suite.eachTest((test: mocha.Test) => {
+        if (test.state === undefined) failed.add(relative(process.cwd(), test.file ?? 'unknown'))
+      })
+      writeFileSync(list, [...failed, ''].join('\n'))
+    })
+    runner.on(EVENT_RUN_END, () => {
       const long = [...tookMs].filter(([, ms]) => ms >= LONG_MS).toSorted(([, a], [, b]) => b - a)
       const lines = long
         .slice(0, LONGEST)
