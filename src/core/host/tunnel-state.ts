@@ -93,13 +93,15 @@ export type GatewayHealth = TunnelState['state'] | 'silent'
 
 /** Returns the time of the latest silence of a gateway that is up; undefined: it was not silent yet. */
 export function silence(facts: TunnelFacts, beforeMs: number | undefined): number | undefined {
-  const isQuiet =
-    facts.isProbed &&
-    facts.lastReplyMs !== undefined &&
-    facts.unanswered >= QUIET_PROBES &&
-    ageMs(facts.nowMs, facts.lastReplyMs) > QUIET_MS_MAX &&
-    ageMs(facts.nowMs, facts.lastRefusalMs) > QUIET_REFUSAL_MS_MAX
-  return isQuiet ? facts.nowMs : beforeMs
+  const { nowMs, isProbed, unanswered, lastReplyMs, lastRefusalMs } = facts
+  if (!isProbed || lastReplyMs === undefined) return beforeMs
+  // A refusal before the latest reply is of an agent that had not started yet.
+  const isRefusing =
+    lastRefusalMs !== undefined &&
+    lastRefusalMs > lastReplyMs &&
+    ageMs(nowMs, lastRefusalMs) <= QUIET_REFUSAL_MS_MAX
+  const isQuiet = unanswered >= QUIET_PROBES && ageMs(nowMs, lastReplyMs) > QUIET_MS_MAX && !isRefusing
+  return isQuiet ? nowMs : beforeMs
 }
 
 /** Returns whether a gateway counts as silent. `silentMs`: what `silence` returned last. */

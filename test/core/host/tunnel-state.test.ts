@@ -229,6 +229,10 @@ describe('a gateway that falls silent', () => {
   it('is not silent while the kernel of its host refuses probes', () => {
     assert.ok(!quiet({ nowMs: at(60), lastReplyMs: at(20), lastRefusalMs: at(58) }))
     assert.ok(quiet({ nowMs: at(61), lastReplyMs: at(20), lastRefusalMs: at(58) }))
+    assert.ok(
+      quiet({ nowMs: at(20.8), lastReplyMs: at(20), lastRefusalMs: at(19) }),
+      'its agent had not started'
+    )
   })
 
   it('still counts as silent for 3 s after it answers again', () => {
