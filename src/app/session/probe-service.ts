@@ -1,9 +1,10 @@
 // Runs the prober (io/probe/probe.ts): it answers the probes of others, and probes the agents at the ends of the tunnels.
 // A node reaches those of other clusters through a gateway. The results decide whether a tunnel is up (docs/decisions/0039).
-import { gatewaysOf, nearGateways, tunnelAgents } from '../../core/host/nodes.ts'
+import { fastProbed } from '../../core/host/fast-probes.ts'
+import { tunnelAgents } from '../../core/host/nodes.ts'
 import type { Ip, Origin } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
-import type { AgentView, MeshView } from '../../core/view/view.ts'
+import type { AgentView } from '../../core/view/view.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -12,8 +13,6 @@ import type { Served, Service } from './services.ts'
 
 // Five seconds without an answer take a tunnel down, so a lost probe or two do not matter.
 const PROBE_INTERVAL_MS = 1000
-// Most agents that are probed five times as often: a probe costs about 50 µs of a processor, at each end.
-const FAST_MAX = 200
 
 /** The address of the prober, and the callbacks for its results. */
 interface ProbeServiceOptions {
@@ -69,7 +68,7 @@ export class ProbeService implements Service {
   update({ view }: Served): void {
     const { origin, settings, mtu } = this.#options
     const agents = tunnelAgents(view, origin, roleOf(settings))
-    this.#prober?.setTargets(probeTargets(agents, withFellows(view, origin)), mtu.bytes)
+    this.#prober?.setTargets(probeTargets(agents, fastProbed(view, origin)), mtu.bytes)
   }
 
   async stop(): Promise<void> {
@@ -77,17 +76,6 @@ export class ProbeService implements Service {
     this.#prober = undefined
     await prober?.stop()
   }
-}
-
-/** Returns the gateways whose cluster has another one that takes over. Where they are many, none is probed more often. */
-function withFellows(view: MeshView, self: Origin): ReadonlySet<Origin> {
-  const groups = [...view.clusters.values()].map((cluster) =>
-    cluster.name === view.self ? nearGateways(view, self) : gatewaysOf(cluster)
-  )
-  const origins = groups
-    .filter(({ length }) => length > 1)
-    .flatMap((group) => group.map(({ origin }) => origin))
-  return new Set(origins.length > FAST_MAX ? [] : origins)
 }
 
 /** Returns the agents to probe: those at the end of a tunnel that answer probes. */
