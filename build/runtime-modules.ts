@@ -5,7 +5,7 @@ import { dirname, join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-// `external` of build/bundle.ts, and koffi, which src/io/host/tools/netlink.ts looks for while it runs.
+// `external` of build/bundle.ts, and koffi, which src/io/host/kernel/netlink.ts looks for while it runs.
 const EXTERNAL = ['classic-level', 'koffi']
 
 const ADDON_SOURCES = new Set(['deps', 'binding.cc', 'test'])

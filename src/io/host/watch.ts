@@ -2,7 +2,7 @@
 // instead of at the next regular reading (10 s). src/app/host/host-watch.ts runs it. The sources are
 //   ip monitor   links, addresses, routes, rules and forwarding: a child process that prints a line for each change
 //   wg           WireGuard has no events: its peers and their prefixes are compared every POLL_MS, for 3 ms of CPU each
-//   nftables     events of our tables where a netlink socket can be opened (tools/netlink.ts); else the text of the
+//   nftables     events of our tables where a netlink socket can be opened (kernel/netlink.ts); else the text of the
 //                chains and rules of our tables, without elements. `nft monitor` would keep a copy of all elements:
 //                200 MB for 100,000
 // Invariants

@@ -9,7 +9,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   encode,
-  frame,
   generationOf,
   header,
   type Message,
@@ -19,8 +18,9 @@ import {
   type Outgoing,
   type
 } from './messages.ts'
+import { frame } from '../../kernel/message.ts'
 import type { Element } from './table.ts'
-import { NETLINK_NETFILTER, openNetlink, type NetlinkSocket } from '../../tools/netlink.ts'
+import { NETLINK_NETFILTER, openNetlink, type NetlinkSocket } from '../../kernel/netlink.ts'
 
 /** Observes and changes one table of the family inet. */
 export interface NftKernel {

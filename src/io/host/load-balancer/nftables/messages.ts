@@ -1,10 +1,11 @@
 // Encodes and decodes messages of nf_tables over netlink: elements of our sets to send, and the kernel's answers and
 // events. kernel.ts sends and receives them. The numbers and the nesting of attributes are those of
 // linux/netfilter/nf_tables.h and linux/netfilter/nfnetlink.h. Lengths and types of netlink are in the byte order of
-// the machine, which is little-endian (tools/netlink.ts opens no socket on another one). The numbers of nf_tables
+// the machine, which is little-endian (kernel/netlink.ts opens no socket on another one). The numbers of nf_tables
 // itself are in network order.
 import { ipToBytes } from '../../../../core/model/cidr.ts'
 import type { Ip } from '../../../../core/model/values.ts'
+import { attribute, HEADER_BYTES, nested } from '../../kernel/message.ts'
 import type { Element } from './table.ts'
 
 /** Number of nftables among the subsystems of netfilter: the upper byte of a message type. */
@@ -16,8 +17,6 @@ const NLM_F_CREATE = 0x400
 export const NFPROTO_INET = 1
 // Code of the verdict `goto`.
 const NFT_GOTO = -4
-// Flag in the type of an attribute whose value is a list of attributes.
-const NLA_F_NESTED = 0x8000
 // An attribute has at most 64 KiB, because its length has 16 bits. 200 IPv6 elements with a comment have 40 KiB.
 const ELEMENTS_PER_MESSAGE = 200
 
@@ -35,9 +34,6 @@ export interface Message {
   readonly table: string | undefined
   readonly payload: Buffer
 }
-
-// struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4).
-const HEADER_BYTES = 16
 
 /** Yields the messages of a datagram. Stops without an error at a length that does not fit. */
 export function* messagesOf(datagram: Buffer): Generator<Message> {
@@ -166,35 +162,6 @@ export function type(message: number): number {
 /** Returns struct nfgenmsg: family, version 0, and the resource in network order (the subsystem, for a batch). */
 export function header(family: number, resource = 0): Buffer {
   return Buffer.from([family, 0, resource >> 8, resource & 255])
-}
-
-/** Returns a whole message: struct nlmsghdr with port 0, because the kernel knows the sender, and the body. */
-export function frame(parts: {
-  readonly type: number
-  readonly flags: number
-  readonly sequence: number
-  readonly body: Buffer
-}): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES + parts.body.length)
-  bytes.writeUInt32LE(bytes.length, 0)
-  bytes.writeUInt16LE(parts.type, 4)
-  bytes.writeUInt16LE(parts.flags, 6)
-  bytes.writeUInt32LE(parts.sequence >>> 0, 8)
-  parts.body.copy(bytes, HEADER_BYTES)
-  return bytes
-}
-
-/** struct nlattr: length without padding, type, value; padded to a multiple of 4 bytes. */
-function attribute(kind: number, value: Uint8Array): Buffer {
-  const bytes = Buffer.alloc((4 + value.length + 3) & ~3)
-  bytes.writeUInt16LE(4 + value.length, 0)
-  bytes.writeUInt16LE(kind, 2)
-  bytes.set(value, 4)
-  return bytes
-}
-
-function nested(kind: number, attributes: readonly Buffer[]): Buffer {
-  return attribute(kind | NLA_F_NESTED, Buffer.concat(attributes))
 }
 
 function text(value: string): Buffer {

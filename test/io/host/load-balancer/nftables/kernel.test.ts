@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { elementsOf } from '../../../../../src/io/host/load-balancer/nftables/table.ts'
-import type { NetlinkSocket } from '../../../../../src/io/host/tools/netlink.ts'
+import type { NetlinkSocket } from '../../../../../src/io/host/kernel/netlink.ts'
 import { createNftKernel } from '../../../../../src/io/host/load-balancer/nftables/kernel.ts'
 import type { Ip } from '../../../../../src/core/model/values.ts'
 
