@@ -1,7 +1,7 @@
 // Finds what other programs of this host do to packets of the mesh: packet filters that drop them, translation of their
 // source before ours, routing rules before ours, foreign routes in our table, and senders whose source is outside the pod prefixes. It reads the
 // rules of nft and iptables, asks the kernel for routes, and changes nothing. src/app/host/obstacles.ts asks every 30 s
-// and at most every 5 s after changes of the host, and reports each result as a fault. One question starts eight to ten
+// and at most every 5 s after changes of the host, and reports each result as a fault. One question starts six to eight
 // processes. Only what is certain is reported (docs/decisions/0042-firewall-rules-judged-three-valued.md).
 import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
@@ -16,7 +16,7 @@ import {
 import { parseIptablesSave } from '../../core/host/iptables-save.ts'
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
-import { parseRoutes } from './tools/ip-json.ts'
+import { readRoutes } from './tools/ip.ts'
 import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 
@@ -76,14 +76,6 @@ const STRAYS_MAX = 8
 /** Addresses of this host: a host has a few that others reach, and bridges of containers with one each. */
 const OWN_MAX = 16
 const FOREIGN_ROUTES_MAX = 8
-/** Kinds of routes as `ip -N` prints them (rtnetlink(7)), and the words with which `ip route` takes them. */
-const ROUTE_KINDS = new Map([
-  ['2', 'local '],
-  ['6', 'blackhole '],
-  ['7', 'unreachable '],
-  ['8', 'prohibit '],
-  ['9', 'throw ']
-])
 
 /**
  * Returns all obstacles that can be found now. A tool that is missing or fails counts as a tool without rules; only
@@ -274,12 +266,7 @@ async function foreignRoutes(
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
   const tables = await Promise.all(
-    ([4, 6] as const).map(async (family) => {
-      // The exit code is 2 while the table does not exist, and where the kernel has no IPv6.
-      const args = [`-${family}`, '-N', '-j', 'route', 'show', 'table', String(routeTable)]
-      const { stdout, exitCode } = await run('ip', args, { signal, okCodes: [2] })
-      return exitCode === 0 ? parseRoutes(stdout, family) : []
-    })
+    ([4, 6] as const).map((family) => readRoutes(run, { family, table: routeTable }, signal))
   )
   return tables
     .flat()
@@ -288,7 +275,7 @@ async function foreignRoutes(
     .map(({ destination, device, type }) => ({
       kind: 'table',
       subject: destination,
-      by: `${ROUTE_KINDS.get(type) ?? ''}${destination}${device === '' ? '' : ` dev ${device}`} in table ${routeTable}`
+      by: `${type === 'unicast' ? '' : `${type} `}${destination}${device === '' ? '' : ` dev ${device}`} in table ${routeTable}`
     }))
 }
 

@@ -3,6 +3,7 @@
 // HostNames holds the marks by which every part recognises what this agent owns in the kernel.
 import type { Filter, VirtualServer } from '../../core/host/host-state.ts'
 import type { Ip } from '../../core/model/values.ts'
+import type { KernelReads } from './kernel/reads.ts'
 import { TranslatedSources } from './translated-sources.ts'
 
 /**
@@ -203,4 +204,8 @@ export interface RunResult {
  * Runs a tool to its end, never through a shell. Rejects with HostError (createRun in tools/run.ts lists the codes).
  * Secrets go through `stdin`, because every user of the host can read the arguments of a process.
  */
-export type Run = (tool: string, args: readonly string[], options?: RunOptions) => Promise<RunResult>
+export interface Run {
+  (tool: string, args: readonly string[], options?: RunOptions): Promise<RunResult>
+  /** Readings that need no tool. undefined: the tools run in another network namespace than this process. */
+  readonly kernel?: KernelReads
+}

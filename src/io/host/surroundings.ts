@@ -3,7 +3,8 @@
 // (docs/decisions/0040-network-of-the-host-first.md). The tunnel device and our own routes are left out.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'
-import { parseAddresses, parseDevices, parseRoutes, type KernelRoute } from './tools/ip-json.ts'
+import { addressesOf, outerDevices, type KernelRoute } from './tools/ip-json.ts'
+import { readLinks, readRoutes } from './tools/ip.ts'
 import type { HostNames, Run } from './ports.ts'
 
 /**
@@ -15,15 +16,10 @@ export async function readSurroundings(
   names: Pick<HostNames, 'device' | 'routeProtocol'>,
   signal: AbortSignal
 ): Promise<Omit<Surroundings, 'resolvers'>> {
-  const main = async (family: 4 | 6): Promise<readonly KernelRoute[]> => {
-    const args = [`-${family}`, '-j', 'route', 'show', 'table', 'main']
-    const { exitCode, stdout } = await run('ip', args, { signal, okCodes: [2] })
-    return exitCode === 0 ? parseRoutes(stdout, family) : [] // exit code 2: IPv6 is off
-  }
-  const [four, six, addresses] = await Promise.all([
-    main(4),
-    main(6),
-    run('ip', ['-d', '-j', 'address', 'show'], { signal })
+  const [four, six, links] = await Promise.all([
+    readRoutes(run, { family: 4, table: 'main' }, signal),
+    readRoutes(run, { family: 6, table: 'main' }, signal),
+    readLinks(run, signal)
   ])
   const routes = [...four, ...six].filter(
     ({ device, protocol }) => device !== names.device && protocol !== String(names.routeProtocol)
@@ -40,12 +36,10 @@ export async function readSurroundings(
         device: device === '' ? type : device,
         onLink: gateways.length === 0
       })),
-    devices: parseDevices(addresses.stdout)
+    devices: outerDevices(links)
       .filter(({ name }) => name !== names.device)
       .map((device) => ({ ...device, isDefault: defaults.has(device.name) })),
     gateways: [...new Set(routes.filter(isDefault).flatMap(({ gateways }) => gateways))],
-    addresses: [...parseAddresses(addresses.stdout)].filter(
-      (ip) => ip !== parseIp('127.0.0.1') && ip !== parseIp('::1')
-    )
+    addresses: [...addressesOf(links)].filter((ip) => ip !== parseIp('127.0.0.1') && ip !== parseIp('::1'))
   }
 }

@@ -93,6 +93,20 @@ describe('client → service address → IPVS → filter → kernel WireGuard �
       assert.equal((await west.exec(['sysctl', '-n', name])).stdout.trim(), value, name)
   })
 
+  it('is read by netlink as wg prints it', async () => {
+    await ask({ protocol: 'TCP', ip: '10.96.0.1', port: 80, count: 1 }).catch(() => undefined)
+    const { kernel, tool } = await here.wireguard()
+    // Bytes and handshakes may have grown between the two readings.
+    const still = ({ peers, ...device }: typeof kernel) => ({
+      ...device,
+      peers: peers.map((peer) => ({ ...peer, rxBytes: 0, txBytes: 0, lastHandshakeSeconds: 0 }))
+    })
+    assert.deepEqual(still(kernel), still(tool))
+    assert.ok(
+      tool.peers.some(({ peerAddress, allowedIps }) => peerAddress !== undefined && allowedIps.length > 0)
+    )
+  })
+
   it('alternates between the pods over TCP and UDP, and each pod sees the client’s own address', async () => {
     const expected = new Set(PODS.map((ip) => `${ip} 8080 10.2.0.2`))
     for (const { protocol, port } of [

@@ -5,7 +5,9 @@ import { createHost, type LinuxHost } from '../../../src/io/host/host.ts'
 import type { HostOp, HostPart } from '../../../src/core/host/host-state.ts'
 import type { Ip } from '../../../src/core/model/values.ts'
 import type { HostProcessOptions, Request } from './remote-host.ts'
+import { openKernelReads } from '../../../src/io/host/kernel/reads.ts'
 import { createRun } from '../../../src/io/host/tools/run.ts'
+import { parseWgDump } from '../../../src/io/host/tunnel/wireguard/wg-dump.ts'
 import { slowness } from '../../eventually.ts'
 import { noLoadBalancer } from './no-load-balancer.ts'
 import { patient } from './patient.ts'
@@ -13,6 +15,7 @@ import { patient } from './patient.ts'
 const DEADLINE_MS = 60_000 * slowness()
 const lines = createInterface({ input: process.stdin })
 let host: LinuxHost | undefined
+let device = ''
 let hints = 0
 const watching = new AbortController()
 
@@ -31,6 +34,7 @@ for await (const line of lines) {
 watching.abort()
 
 function create(options: HostProcessOptions): LinuxHost {
+  device = options.device
   return createHost({
     device: options.device,
     privateKey: () => options.privateKey,
@@ -66,6 +70,11 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
       return host.describe(args[0] as HostOp)
     case 'peerStats':
       return host.peerStats(signal)
+    case 'wireguard':
+      return {
+        kernel: await openKernelReads().wireguard(device),
+        tool: parseWgDump((await createRun()('wg', ['show', device, 'dump'])).stdout)
+      }
     case 'rivals':
       return host.rivals(signal)
     case 'surroundings':

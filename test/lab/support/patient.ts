@@ -7,6 +7,7 @@ const TOOL_DEADLINE_MS = 10_000
 
 export function patient(run: Run): Run {
   if (slowness() === 1) return run
-  return (tool, args, options = {}) =>
+  const slow: Run = (tool, args, options = {}) =>
     run(tool, args, { ...options, deadlineMs: (options.deadlineMs ?? TOOL_DEADLINE_MS) * slowness() })
+  return run.kernel === undefined ? slow : Object.assign(slow, { kernel: run.kernel })
 }

@@ -5,6 +5,7 @@ import type { Surroundings } from '../../../src/core/host/surroundings.ts'
 import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../../src/core/host/host-state.ts'
 import type { LoadBalancerName } from '../../../src/io/host/load-balancer/registry.ts'
 import type { Rivals } from '../../../src/io/host/ports.ts'
+import type { WgDump } from '../../../src/io/host/tunnel/wireguard/wg-dump.ts'
 import { testProgram } from '../../programs.ts'
 import type { Namespace } from './netns.ts'
 
@@ -46,6 +47,8 @@ export interface RemoteHost {
   /** For passes that run in the test. */
   readonly edge: Pick<Host, 'look' | 'apply'>
   peerStats(): Promise<readonly PeerStats[]>
+  /** The device as the kernel tells it by netlink, and as `wg` prints it. */
+  wireguard(): Promise<{ readonly kernel: WgDump; readonly tool: WgDump }>
   surroundings(): Promise<Omit<Surroundings, 'resolvers'>>
   rivals(): Promise<Rivals | undefined>
   cleanup(): Promise<void>
@@ -138,6 +141,7 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
       }
     },
     peerStats: () => call('peerStats'),
+    wireguard: () => call('wireguard'),
     surroundings: () => call('surroundings'),
     rivals: () => call('rivals'),
     cleanup: () => call('cleanup'),

@@ -19,9 +19,9 @@ import type { Route, Vip } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
 import { endsPart } from '../attempt.ts'
 import { HostError } from '../errors.ts'
-import { parseAddresses, parseRoutes, type KernelRoute } from '../tools/ip-json.ts'
+import { addressesOf, type KernelRoute } from '../tools/ip-json.ts'
 import type { HostNames, Run } from '../ports.ts'
-import { addAddress } from '../tools/ip.ts'
+import { addAddress, ipFailed, readLinks, readRoutes } from '../tools/ip.ts'
 import { createRules } from './rules.ts'
 
 /**
@@ -66,16 +66,8 @@ type Family = (typeof FAMILIES)[number]
 export function createRoutes(run: Run, names: HostNames): Routes {
   const protocol = String(names.routeProtocol)
   const rules = createRules(run, names)
-
-  async function read(family: Family, table: string, filter: readonly string[], signal: AbortSignal) {
-    const args = [`-${family}`, '-j', 'route', 'show', 'table', table, ...filter]
-    const result = await run('ip', args, { signal, okCodes: [2] })
-    // `ip` ends with 2 if IPv6 is off or if the table does not exist, which it does from its first route on. In both
-    // cases there are no routes.
-    if (result.exitCode !== 0 && !/does not exist|not supported/.test(result.stderr))
-      throw ipFailed(result.stderr)
-    return result.exitCode === 0 ? parseRoutes(result.stdout, family) : []
-  }
+  const ours = (family: Family, table: number | 'local', signal: AbortSignal) =>
+    readRoutes(run, { family, table, protocol: names.routeProtocol }, signal)
 
   /** Our routes of a table, or none where a rule that leads to the table is missing. */
   async function observeTable(
@@ -83,9 +75,9 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     family: Family,
     { hasRules, signal }: { readonly hasRules: () => Promise<boolean>; readonly signal: AbortSignal }
   ) {
-    const found = await read(family, tableName(table, names), ['proto', protocol], signal)
-    const ours = found.filter((route) => isException(route.type) || route.device === names.device)
-    return ours.length > 0 && (await hasRules()) ? ours : []
+    const found = await ours(family, tableName(table, names), signal)
+    const own = found.filter((route) => isException(route.type) || route.device === names.device)
+    return own.length > 0 && (await hasRules()) ? own : []
   }
 
   async function observeFamily(family: Family, signal: AbortSignal) {
@@ -94,7 +86,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       asked,
       observeTable('tunnel', family, { hasRules: () => asked, signal }),
       observeTable('inner', family, { hasRules: () => rules.has('inner', family, signal), signal }),
-      read(family, 'local', ['proto', protocol], signal)
+      ours(family, 'local', signal)
     ])
     return {
       routes: [...state(tunnel), ...state(inner).map((route) => ({ ...route, inner: true as const }))],
@@ -105,12 +97,13 @@ export function createRoutes(run: Run, names: HostNames): Routes {
   }
 
   async function localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
-    return parseAddresses((await run('ip', ['-j', 'address', 'show'], { signal })).stdout)
+    return addressesOf(await readLinks(run, signal))
   }
 
   /** Returns the routes of other programs in the table and family of `entry`, by destination. */
   async function foreign(entry: TableRoute, signal: AbortSignal): Promise<ReadonlyMap<Cidr, KernelRoute>> {
-    const existing = await read(familyOf(entry.route.destination), tableName(entry.table, names), [], signal)
+    const family = familyOf(entry.route.destination)
+    const existing = await readRoutes(run, { family, table: tableName(entry.table, names) }, signal)
     const others = existing.filter((route) => route.protocol !== protocol)
     return new Map(others.map((route) => [route.destination, route]))
   }
@@ -133,7 +126,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       try {
         const others = await once(`table ${table} ${family}`, () => foreign(entry, signal))
         const other = others.get(route.destination)
-        if (other !== undefined) throw taken(other, tableName(table, names))
+        if (other !== undefined) throw taken(other, String(tableName(table, names)))
         // A `throw` in table local needs our rule, too: until the host has its first rule, the kernel holds the tables
         // local and main as one, and a `throw` would end the search in both.
         if (table === 'tunnel' || route.kind === 'throw')
@@ -201,7 +194,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       const refused = await batch('delete', routes, signal)
       const inner = routes.filter(({ table }) => table === 'inner')
       for (const family of new Set(inner.map(({ route }) => familyOf(route.destination))))
-        if ((await read(family, String(names.innerTable), ['proto', protocol], signal)).length === 0) {
+        if ((await ours(family, names.innerTable, signal)).length === 0) {
           await rules.remove('inner', family, signal)
           // Exit code 2: the address or the device has gone.
           if (family === 4) await run('ip', numbered('delete', names), { signal, okCodes: [1, 2] })
@@ -211,10 +204,10 @@ export function createRoutes(run: Run, names: HostNames): Routes {
 
     async cleanup(signal) {
       for (const family of FAMILIES) {
-        for (const table of [String(names.innerTable), String(names.routeTable), 'local']) {
-          const ours = await read(family, table, ['proto', protocol], signal)
-          if (ours.length === 0) continue
-          await run('ip', [`-${family}`, 'route', 'flush', 'table', table, 'proto', protocol], { signal })
+        for (const table of [names.innerTable, names.routeTable, 'local'] as const) {
+          if ((await ours(family, table, signal)).length === 0) continue
+          const flush = [`-${family}`, 'route', 'flush', 'table', String(table), 'proto', protocol]
+          await run('ip', flush, { signal })
         }
         for (const table of ['inner', 'tunnel'] as const) await rules.remove(table, family, signal)
       }
@@ -306,8 +299,8 @@ function numbered(verb: 'replace' | 'delete', { device }: Pick<HostNames, 'devic
   return ['address', verb, '169.254.142.1/32', 'dev', device, ...(verb === 'delete' ? [] : ['scope', 'link'])]
 }
 
-function tableName(table: TableRoute['table'], names: HostNames): string {
-  return table === 'vip' ? 'local' : String(table === 'inner' ? names.innerTable : names.routeTable)
+function tableName(table: TableRoute['table'], names: HostNames): number | 'local' {
+  return table === 'vip' ? 'local' : table === 'inner' ? names.innerTable : names.routeTable
 }
 
 function isException(type: string): type is 'throw' | 'unreachable' {
@@ -341,9 +334,4 @@ function taken(route: KernelRoute, table: string): HostError {
     message: `table ${table} already has a route of another program to ${route.destination} (dev ${route.device}, proto ${route.protocol})`,
     fix: `find the program that added it, or delete it: ip route delete ${route.destination} table ${table}`
   })
-}
-
-function ipFailed(stderr: string): HostError {
-  const text = stderr.trim().slice(0, 2_000)
-  return new HostError({ code: 'TOOL_FAILED', tool: 'ip', stderr: text, message: `ip failed: ${text}` })
 }

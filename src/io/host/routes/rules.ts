@@ -4,7 +4,8 @@
 //            routes between the nodes of this cluster take no packet that the network plugin carries.
 // Invariant: a rule is ours if it has our preference, table and protocol number. No other rule is read as ours or removed.
 import type { HostNames, Run } from '../ports.ts'
-import { parseRules, type Rule } from '../tools/ip-json.ts'
+import type { Rule } from '../tools/ip-json.ts'
+import { readRules } from '../tools/ip.ts'
 
 type Family = 4 | 6
 
@@ -26,15 +27,10 @@ type Selector = string
 
 /** Returns the rules of this host. Runs no tool. */
 export function createRules(run: Run, names: HostNames): Rules {
-  /**
-   * The selectors of our rules for a table. `-N` makes `ip` print numbers for table, protocol and transport, because a
-   * host may have its own names for them.
-   */
+  /** The selectors of our rules for a table. */
   async function read(table: RuledTable, family: Family, signal: AbortSignal): Promise<readonly Selector[]> {
-    const result = await run('ip', [`-${family}`, '-N', '-j', 'rule', 'show'], { signal, okCodes: [2] })
-    if (result.exitCode !== 0) return []
     const { preference, number } = placeOf(table, names)
-    return parseRules(result.stdout)
+    return (await readRules(run, family, signal))
       .filter(
         (rule) =>
           rule.preference === preference &&

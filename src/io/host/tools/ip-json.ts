@@ -23,7 +23,7 @@ export interface KernelRoute {
   /** '' for a route without a device, such as `unreachable`. */
   readonly device: string
   readonly source: Ip | undefined
-  /** '' if `ip` was asked for one protocol only and therefore leaves it out. */
+  /** A number; '' if `ip` leaves it out, as it does for routes that `ip` made itself and if it was asked for one protocol. */
   readonly protocol: string
   /** "unicast" if `ip` leaves it out. */
   readonly type: string
@@ -31,6 +31,21 @@ export interface KernelRoute {
   readonly gateways: readonly Ip[]
   /** Bytes; undefined if the route has no MTU of its own. */
   readonly mtu: number | undefined
+  /** The kernel prefers the route with the lower number. 0 if `ip` leaves it out. */
+  readonly metric: number
+}
+
+/** A network device with the addresses that it has. */
+export interface LinkWithAddresses {
+  readonly name: string
+  readonly isLoopback: boolean
+  /** The device above it, such as its bridge. */
+  readonly master: string | undefined
+  /** As in Link. */
+  readonly kind: string
+  /** What the device above it is, such as "bridge"; '' if there is none. */
+  readonly slaveKind: string
+  readonly addresses: readonly { readonly ip: Ip; readonly scope: 'link' | 'host' | 'other' }[]
 }
 
 /** A routing rule. Without a mark, `fwmark` and `fwmask` are 0. */
@@ -61,19 +76,16 @@ const LINKS = z.array(
   })
 )
 
-const ADDRESSES = z.array(
-  z.object({ addr_info: z.array(z.object({ local: z.string().optional() })).optional() })
-)
-
 const DEVICES = z.array(
   z.object({
-    ifname: z.string(),
-    flags: z.array(z.string()),
+    // Some versions of iproute2 print an empty object for a device that they leave out.
+    ifname: z.string().default(''),
+    flags: z.array(z.string()).default([]),
     master: z.string().optional(),
     linkinfo: z
       .object({ info_kind: z.string().optional(), info_slave_kind: z.string().optional() })
       .optional(),
-    addr_info: z.array(z.object({ scope: z.string().optional() })).optional()
+    addr_info: z.array(z.object({ local: z.string().optional(), scope: z.string().optional() })).optional()
   })
 )
 
@@ -86,7 +98,8 @@ const ROUTES = z.array(
     type: z.string().optional(),
     gateway: z.string().optional(),
     nexthops: z.array(z.object({ dev: z.string().optional(), gateway: z.string().optional() })).optional(),
-    metrics: z.array(z.object({ mtu: z.number().optional() })).optional()
+    metrics: z.array(z.object({ mtu: z.number().optional() })).optional(),
+    metric: z.number().optional()
   })
 )
 
@@ -117,42 +130,65 @@ export function parseLink(text: string): Link | undefined {
   }
 }
 
+// RTN_UNSPEC … RTN_THROW (linux/rtnetlink.h), with the words of `ip`.
+const ROUTE_TYPES: readonly string[] = [
+  'none',
+  'unicast',
+  'local',
+  'broadcast',
+  'anycast',
+  'multicast',
+  'blackhole',
+  'unreachable',
+  'prohibit',
+  'throw'
+]
+
 // Packets that come in by a port belong to the device above it. A device in a VRF (slave of kind `vrf`) keeps its own.
 const PORT_KINDS: ReadonlySet<string> = new Set(['bridge', 'bond', 'team', 'openvswitch'])
 // Kinds of devices that are ends of containers or virtual machines, when they are ports of a bridge.
 const CONTAINER_KINDS: ReadonlySet<string> = new Set(['veth', 'netkit', 'tun'])
 
+/** Returns the devices of `ip -d -j address show`. Errors: TOOL_FAILED. */
+export function parseLinks(text: string): readonly LinkWithAddresses[] {
+  const listed = read(DEVICES, text).filter(({ ifname }) => ifname !== '')
+  return listed.map(({ ifname: name, flags, master, linkinfo, addr_info = [] }) => ({
+    name,
+    isLoopback: flags.includes('LOOPBACK'),
+    master,
+    kind: linkinfo?.info_kind ?? '',
+    slaveKind: linkinfo?.info_slave_kind ?? '',
+    addresses: addr_info.flatMap(({ local = '', scope }) => {
+      const ip = parseIp(local)
+      return ip === undefined ? [] : [{ ip, scope: scope === 'link' || scope === 'host' ? scope : 'other' }]
+    })
+  }))
+}
+
 /**
- * Returns the devices of `ip -d -j address show` by which packets come to this host: those with an address that is not
- * link-local, and physical ones. Ports of others, loopback, and devices that are switched off without an address are
- * left out. Errors: TOOL_FAILED.
+ * Returns the devices by which packets come to this host: those with an address that is not link-local, and physical
+ * ones. Ports of others, loopback, and devices that are switched off without an address are left out.
  */
-export function parseDevices(text: string): readonly Omit<HostDevice, 'isDefault'>[] {
-  const links = read(DEVICES, text)
-  const hasAddress = ({ addr_info = [] }: (typeof links)[number]) =>
-    addr_info.some(({ scope }) => scope !== 'link' && scope !== 'host')
+export function outerDevices(links: readonly LinkWithAddresses[]): readonly Omit<HostDevice, 'isDefault'>[] {
+  const hasAddress = ({ addresses }: LinkWithAddresses) => addresses.some(({ scope }) => scope === 'other')
   return links
     .filter((link) => {
-      const { info_kind: kind, info_slave_kind: slaveKind = '' } = link.linkinfo ?? {}
-      if (link.flags.includes('LOOPBACK') || PORT_KINDS.has(slaveKind)) return false
-      return kind === undefined || hasAddress(link)
+      if (link.isLoopback || PORT_KINDS.has(link.slaveKind)) return false
+      return link.kind === '' || hasAddress(link)
     })
-    .map(({ ifname: name, linkinfo }) => {
+    .map(({ name, kind }) => {
       const ports = links.filter(({ master }) => master === name)
-      const isOfContainer = (port: (typeof links)[number]) =>
-        CONTAINER_KINDS.has(port.linkinfo?.info_kind ?? '')
       return {
         name,
-        isPhysical: linkinfo?.info_kind === undefined,
-        holdsContainers: linkinfo?.info_kind === 'bridge' && ports.every(isOfContainer)
+        isPhysical: kind === '',
+        holdsContainers: kind === 'bridge' && ports.every((port) => CONTAINER_KINDS.has(port.kind))
       }
     })
 }
 
-/** Returns the addresses of all links in the output. Errors: TOOL_FAILED. */
-export function parseAddresses(text: string): ReadonlySet<Ip> {
-  const entries = read(ADDRESSES, text).flatMap((link) => link.addr_info ?? [])
-  return new Set(entries.map((entry) => parseIp(entry.local ?? '')).filter((ip) => ip !== undefined))
+/** Returns the addresses of all links. */
+export function addressesOf(links: readonly LinkWithAddresses[]): ReadonlySet<Ip> {
+  return new Set(links.flatMap(({ addresses }) => addresses.map(({ ip }) => ip)))
 }
 
 /**
@@ -170,12 +206,18 @@ export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[]
         device: route.dev ?? hops[0]?.dev ?? '',
         source: parseIp(route.prefsrc ?? ''),
         protocol: route.protocol ?? '',
-        type: route.type ?? 'unicast',
+        type: routeType(route.type ?? 'unicast'),
         gateways: [route, ...hops].flatMap(({ gateway }) => parseIp(gateway ?? '') ?? []),
-        mtu: route.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu
+        mtu: route.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu,
+        metric: route.metric ?? 0
       }
     ]
   })
+}
+
+/** Returns the word of `ip` for the type of a route, for which `ip -N` and the kernel have a number. */
+export function routeType(type: string | number): string {
+  return ROUTE_TYPES[Number(type)] ?? String(type)
 }
 
 /** Returns the rules in their order. A mark without a mask has the mask of all 32 bits. Errors: TOOL_FAILED. */
@@ -196,11 +238,11 @@ export function parseRules(text: string): readonly Rule[] {
   }))
 }
 
-/** Returns the device of the default route with the lowest metric; undefined if there is none. Errors: TOOL_FAILED. */
-export function parseDefaultDevice(text: string): string | undefined {
-  const schema = z.array(z.object({ dev: z.string().optional(), metric: z.number().optional() }))
-  const routes = read(schema, text).filter((route) => route.dev !== undefined)
-  return routes.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))[0]?.dev
+/** Returns the device of the default route with the lowest metric; undefined if there is none. */
+export function defaultDevice(routes: readonly KernelRoute[]): string | undefined {
+  return routes
+    .filter(({ destination, device }) => /^(0\.0\.0\.0|::)\/0$/.test(destination) && device !== '')
+    .sort((a, b) => a.metric - b.metric)[0]?.device
 }
 
 function destinationOf(text: string, family: 4 | 6): Cidr | undefined {

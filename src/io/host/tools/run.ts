@@ -15,6 +15,7 @@ import { closeSync, constants, existsSync, openSync, unlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { HostError } from '../errors.ts'
+import { openKernelReads } from '../kernel/reads.ts'
 import { deadlineOf, packageOf, questionOf } from './tools.ts'
 import type { Run, RunOptions, RunResult } from '../ports.ts'
 
@@ -59,7 +60,7 @@ export function createRun(options: CreateRunOptions = {}): Run {
     })
   }
 
-  return async (tool, args, runOptions = {}) => {
+  const runTool = async (tool: string, args: readonly string[], runOptions: RunOptions = {}) => {
     const { signal } = runOptions
     if (signal?.aborted) throw aborted(tool, signal)
     try {
@@ -80,6 +81,8 @@ export function createRun(options: CreateRunOptions = {}): Run {
       throw error
     }
   }
+  // With words before each command, the tools may run in another network namespace.
+  return prefix.length > 0 ? runTool : Object.assign(runTool, { kernel: openKernelReads() })
 }
 
 /**

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import {
-  parseAddresses,
-  parseDefaultDevice,
-  parseDevices,
+  addressesOf,
+  defaultDevice,
+  outerDevices,
   parseLink,
+  parseLinks,
   parseRoutes,
   parseRules
 } from '../../../../src/io/host/tools/ip-json.ts'
@@ -16,7 +17,7 @@ describe('what ip prints as JSON', () => {
   })
 
   it('gives routes of both families, a default and a bare host among them', () => {
-    const base = { source: undefined, protocol: '', type: 'unicast', gateways: [], mtu: undefined }
+    const base = { source: undefined, protocol: '', type: 'unicast', gateways: [], mtu: undefined, metric: 0 }
     const four =
       '[{"dst":"default","gateway":"192.0.2.9","dev":"eth0"},{"type":"local","dst":"10.9.0.1","dev":"lo","protocol":"142","prefsrc":"192.0.2.1","flags":[]}]'
     assert.deepEqual(parseRoutes(four, 4), [
@@ -33,7 +34,7 @@ describe('what ip prints as JSON', () => {
     const six =
       '[{"dst":"fd02::/64","dev":"wg0","protocol":"142","metric":1024,"metrics":[{"mtu":1328}],"flags":[],"pref":"medium"}]'
     assert.deepEqual(parseRoutes(six, 6), [
-      { ...base, destination: 'fd02::/64', device: 'wg0', protocol: '142', mtu: 1328 }
+      { ...base, destination: 'fd02::/64', device: 'wg0', protocol: '142', mtu: 1328, metric: 1024 }
     ])
   })
 
@@ -56,14 +57,14 @@ describe('what ip prints as JSON', () => {
 
   it('gives the addresses of all devices', () => {
     const text =
-      '[{"ifname":"lo","addr_info":[{"local":"127.0.0.1"},{"local":"::1"}]},{"ifname":"a","addr_info":[]},{}]'
-    assert.deepEqual(parseAddresses(text), new Set(['127.0.0.1', '::1']))
+      '[{"ifname":"lo","flags":[],"addr_info":[{"local":"127.0.0.1"},{"local":"::1"}]},{"ifname":"a","flags":[],"addr_info":[]},{}]'
+    assert.deepEqual(addressesOf(parseLinks(text)), new Set(['127.0.0.1', '::1']))
   })
 
   it('takes the default route with the lowest metric', () => {
     const text = '[{"dst":"default","dev":"wlan0","metric":600},{"dst":"default","dev":"eth0","metric":100}]'
-    assert.equal(parseDefaultDevice(text), 'eth0')
-    assert.equal(parseDefaultDevice('[]'), undefined)
+    assert.equal(defaultDevice(parseRoutes(text, 4)), 'eth0')
+    assert.equal(defaultDevice([]), undefined)
   })
 
   it('rejects other shapes', () => {
@@ -75,7 +76,7 @@ describe('what ip prints as JSON', () => {
 describe('what ip prints and is no such JSON', () => {
   for (const text of ['\u0007\uFFFD', '{"a":1}', '[5]', 'null', '[{'])
     it(`${JSON.stringify(text)} is an error that names the tool, in words`, () => {
-      for (const parse of [parseLink, parseAddresses, (each: string) => parseRoutes(each, 4), parseRules])
+      for (const parse of [parseLink, parseLinks, (each: string) => parseRoutes(each, 4), parseRules])
         assert.throws(() => parse(text), {
           code: 'TOOL_FAILED',
           message: 'ip ended with success, but its output has an unknown form'
@@ -108,7 +109,7 @@ describe('what ip prints and is no such JSON', () => {
       link('eth3', undefined, { master: 'br0', linkinfo: { info_slave_kind: 'bridge' } }),
       link('empty0', 'bridge', global)
     ]
-    const found = parseDevices(JSON.stringify(links))
+    const found = outerDevices(parseLinks(JSON.stringify(links)))
     const virtual = { isPhysical: false, holdsContainers: false }
     assert.deepEqual(found, [
       { name: 'eth0', isPhysical: true, holdsContainers: false },

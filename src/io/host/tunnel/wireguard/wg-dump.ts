@@ -53,8 +53,8 @@ function parsePeer(line: string): WgPeer {
   const [publicKey, , endpoint, allowedIps = '', handshake, rx, tx, keepalive] = line.split('\t')
   return {
     publicKey: key(publicKey),
-    peerAddress: endpoint === '(none)' ? undefined : address(endpoint),
-    allowedIps: allowedIps === '(none)' ? [] : allowedIps.split(',').map(cidr).sort(compareCidr),
+    peerAddress: endpoint === '(none)' ? undefined : peerAddress(endpoint),
+    allowedIps: allowedIps === '(none)' ? [] : allowedIps.split(',').map(allowedIp).sort(compareCidr),
     lastHandshakeSeconds: number(handshake),
     rxBytes: number(rx),
     txBytes: number(tx),
@@ -67,13 +67,15 @@ function key(text: string | undefined): WireguardKey {
   return text as WireguardKey
 }
 
-function cidr(text: string): Cidr {
+/** Parses a prefix of a peer, as WireGuard prints it. Throws an error that quotes no text. */
+export function allowedIp(text: string): Cidr {
   const parsed = parseCidr(text)
-  if (parsed.kind === 'invalid') throw new Error('wg show dump: not an allowed IP')
+  if (parsed.kind === 'invalid') throw new Error('WireGuard told an allowed IP that is no prefix')
   return parsed.cidr
 }
 
-function address(text = ''): PeerAddress {
+/** Parses the address of a peer, as WireGuard prints it. */
+export function peerAddress(text = ''): PeerAddress {
   const match = /^(?:\[([^\]%]+)(?:%[^\]]+)?\]|([\d.]+)):(\d+)$/.exec(text)
   const ip = parseIp(match?.[1] ?? match?.[2] ?? '')
   // A socket of both families may report an IPv4 peer as IPv4-mapped IPv6. The mesh has no such addresses: the text is

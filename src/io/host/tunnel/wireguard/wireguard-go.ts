@@ -78,7 +78,7 @@ async function isOurSocket(device: string): Promise<boolean> {
  * network namespace answers.
  */
 async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
-  const path = `${SOCKET_FOLDER}/${device}.sock`
+  const path = socketOf(device)
   if (await isOurSocket(device)) {
     await rm(path, { force: true })
     // Wait until the old process has ended. Until then it has the UDP port. It ends when it sees no socket at this
@@ -94,6 +94,11 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
     })
   }
   await rm(path, { force: true })
+}
+
+/** The path of the socket on which the wireguard-go of the device answers, in whatever network namespace it runs. */
+export function socketOf(device: string): string {
+  return `${SOCKET_FOLDER}/${device}.sock`
 }
 
 /** Returns whether a process listens on the socket. */

@@ -20,8 +20,8 @@ import { HostError } from '../../errors.ts'
 import type { Run } from '../../ports.ts'
 import { allOf } from '../../tools/all-of.ts'
 import { commandText, runCommand, type Command } from '../../tools/command.ts'
-import { parseAddresses, type Link } from '../../tools/ip-json.ts'
-import { addAddress, findLink, removeLinkCommand } from '../../tools/ip.ts'
+import { addressesOf, type Link } from '../../tools/ip-json.ts'
+import { addAddress, findLink, readLinks, removeLinkCommand } from '../../tools/ip.ts'
 import type { TunnelOp, TunnelOptions, TunnelPort } from '../port.ts'
 import {
   isKeyFirst,
@@ -38,7 +38,7 @@ import type { WireguardDevice } from './device.ts'
 import { isAbsent, KERNEL_WIREGUARD } from './kernel.ts'
 import { LearnedAddresses } from './learned-addresses.ts'
 import { parseWgDump, type WgDump } from './wg-dump.ts'
-import { WIREGUARD_GO } from './wireguard-go.ts'
+import { socketOf, WIREGUARD_GO } from './wireguard-go.ts'
 
 const REMOVED_PER_COMMAND = 500 // 500 keys of 45 bytes are far below the limit of an argument list
 
@@ -162,6 +162,9 @@ class Wireguard implements TunnelPort {
   }
 
   async fingerprint(signal: AbortSignal): Promise<string> {
+    const known = await this.#withoutTool()
+    if (known !== undefined)
+      return known.peers.map(({ publicKey, allowedIps }) => `${publicKey} ${allowedIps.join(' ')}`).join('\n')
     const shown = await this.#run('wg', ['show', this.#device, 'allowed-ips'], { signal, okCodes: [1] })
     return shown.stdout
   }
@@ -206,9 +209,17 @@ class Wireguard implements TunnelPort {
 
   /** Reads the device, which must exist, and records what was heard from its peers. */
   async #dump(signal: AbortSignal): Promise<WgDump> {
-    const found = parseWgDump((await this.#run('wg', ['show', this.#device, 'dump'], { signal })).stdout)
+    const found =
+      (await this.#withoutTool()) ??
+      parseWgDump((await this.#run('wg', ['show', this.#device, 'dump'], { signal })).stdout)
     this.#learned.heard(found.peers)
     return found
+  }
+
+  /** Reads the device by netlink, or by the socket of wireguard-go; undefined: `wg` must be asked. */
+  async #withoutTool(): Promise<WgDump | undefined> {
+    const { kernel } = this.#run
+    return (await kernel?.wireguard(this.#device)) ?? (await kernel?.wireguardGo(socketOf(this.#device)))
   }
 
   /** Reads the link and the state of the device; undefined: there is no device. Errors: HostError; DEVICE_TAKEN. */
@@ -222,7 +233,7 @@ class Wireguard implements TunnelPort {
   /** Returns the addresses on all devices of this host; an empty set, without running `ip`, if the tunnel has none. */
   async #localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
     if (this.#options.addresses.length === 0) return new Set()
-    return parseAddresses((await this.#run('ip', ['-j', 'address', 'show'], { signal })).stdout)
+    return addressesOf(await readLinks(this.#run, signal))
   }
 
   async #createDevice(signal: AbortSignal): Promise<void> {

@@ -50,6 +50,7 @@ function fake() {
     },
     receive: () => answers.shift(),
     join: () => undefined,
+    beStrict: () => undefined,
     close: () => undefined
   }
   const events: NetlinkSocket = {
@@ -60,6 +61,7 @@ function fake() {
       return next
     },
     join: () => undefined,
+    beStrict: () => undefined,
     close: () => undefined
   }
   const kernel = createNftKernel('rhizome', { requests, events }, { changeMs: 20, lookMs: 20 })
