@@ -58,6 +58,8 @@ rule add preference 100 fwmark 7 unreachable
 rule add from 192.0.2.0/24 lookup 4000000000
 `
 
+// Without link-local addresses, which the kernel would add at a time of its own (RFC 4862, section 5.4).
+writeFileSync('/proc/sys/net/ipv6/conf/default/addr_gen_mode', '1')
 execFileSync('ip', ['-batch', '-'], { input: NETWORK })
 execFileSync('ip', ['-6', '-batch', '-'], {
   input: 'rule add preference 5142 not fwmark 0x2000/0x2000 lookup 5142 protocol 142\n'
