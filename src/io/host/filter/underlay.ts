@@ -10,7 +10,7 @@
 //            nowhere. `fib` asks the kernel with all routing rules, with the two addresses of the packet exchanged.
 // The sets `from-…` remember the sources and devices of dropped packets for 2 min, 64 at most, for the operator. When
 // such a set is full, `update` ends its rule without a verdict, so the drop is a rule of its own.
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseIp } from '../../../core/model/cidr.ts'
 import { DROP_REASONS, type Dropped, type DropReason, type Run } from '../ports.ts'
 import { asRecord, keyOfRow, parseListing } from '../tools/nft-listing.ts'
