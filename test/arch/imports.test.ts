@@ -53,6 +53,13 @@ describe('import directions', () => {
     }
   })
 
+  it('imports zod as a module, because its name z has all the languages of zod with it', () => {
+    const named = imports.filter(
+      ({ target, names, typeOnly }) => target === 'zod' && names?.includes('z') === true && !typeOnly
+    )
+    assert.deepEqual(named, [])
+  })
+
   it('app never imports cli', () => {
     check('src/app/', (target) => !target.startsWith('src/cli/'), 'the agent does not know its clients')
   })

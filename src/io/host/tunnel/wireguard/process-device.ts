@@ -42,7 +42,7 @@ function answerOf(path: string): Promise<string> {
 }
 
 /** Parses the answer: lines `key=value`, in which `public_key` begins a peer. Errors name no value. */
-export function parseUapi(text: string): WgDump {
+function parseUapi(text: string): WgDump {
   const device = new Map<string, string>()
   const peers: [Map<string, string>, string[]][] = []
   for (const line of text.split('\n')) {
