@@ -33,6 +33,7 @@ import { addServices } from './commands/services.ts'
 import { addStatus } from './commands/status.ts'
 import { addTrust } from './commands/trust.ts'
 import { addUninstall } from './commands/uninstall.ts'
+import { addVerify } from './commands/verify.ts'
 import { addVersion } from './commands/version.ts'
 import { addWhy } from './commands/why.ts'
 
@@ -83,6 +84,7 @@ export function createProgram(): Command {
   addDns(program)
   addWhy(program)
   addPing(program)
+  addVerify(program)
   addDoctor(program)
   addDrift(program)
   addEvents(program)

@@ -57,6 +57,26 @@ describe('meshctl why', function () {
     assert.match(stdout, /^It works\n/)
   })
 
+  it('is a test of meshctl verify, which tests the tunnel and services of each cluster and leaves nothing', async () => {
+    const before = await west().gateway.exec(['nft', 'list', 'ruleset'])
+    const { stdout, exitCode } = await west().ctl('verify', '-s', '20', '--json')
+    assert.equal(exitCode, 0, stdout)
+    const { results } = JSON.parse(stdout) as {
+      results: readonly { test: string; state: string; subject: string }[]
+    }
+    assert.deepEqual(
+      results.map(({ test, state }) => [test, state]),
+      results.map(({ test }) => [test, 'ok'])
+    )
+    assert.deepEqual(results[0]?.test, 'tunnel')
+    assert.ok(results.some(({ subject }) => subject === `${NAME}:80`))
+    const withoutCounters = (text: string) => text.replaceAll(/packets \d+ bytes \d+/g, '')
+    assert.equal(
+      withoutCounters((await west().gateway.exec(['nft', 'list', 'ruleset'])).stdout),
+      withoutCounters(before.stdout)
+    )
+  })
+
   it('ends with exit code 1 and the name of the stop', async () => {
     const { stdout, exitCode } = await west().ctl('why', 'wbe.shop.svc.cluster.east')
     assert.equal(exitCode, 1)
@@ -106,6 +126,9 @@ spec: { clusterIP: 10.102.0.77, ports: [{ port: 80 }] }
     try {
       await eventually(async () => (await endOf(`${NAME}:80`))?.stop === 'tunnel')
       const ended = await endOf(`${NAME}:80`)
+      const verified = await west().ctl('verify', 'east')
+      assert.equal(verified.exitCode, 1)
+      assert.match(verified.stdout, /east +tunnel +fault/)
       assert.match(ended?.text ?? '', /east.*its tunnel is (down|connecting)/)
       assert.match(ended?.fix ?? '', /UDP/)
     } finally {

@@ -183,13 +183,14 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   }
 }
 
-/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns`, `why` and `ping`. */
+/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns`, `why`, `ping` and `verify`. */
 async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   if (place.command.name() === 'help') return commands(place.program)
   const argument: Argument | undefined = place.command.registeredArguments[place.positionals]
   if (argument?.argChoices !== undefined) return argument.argChoices.map((value) => ({ value }))
   if (argument?.name() === 'file') return FILES
-  if (place.command.name() === 'ping' && argument !== undefined) return names(place, otherClusterNames)
+  if (['ping', 'verify'].includes(place.command.name()) && argument !== undefined)
+    return names(place, otherClusterNames)
   return ['dns', 'why'].includes(place.command.name()) && argument !== undefined ? names(place, dnsNames) : []
 }
 

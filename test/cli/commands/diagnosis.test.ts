@@ -209,3 +209,79 @@ describe('meshctl drift', () => {
     })
   })
 })
+
+describe('meshctl verify', () => {
+  let fake: FakeMeshd
+  before(async () => {
+    fake = await startFakeMeshd()
+    fake.answer('/v1/peers', samples.PEERS)
+    fake.answer('/v1/services', samples.SERVICES)
+  })
+  after(() => fake.stop())
+  const cli = (...args: readonly string[]) => meshctl(['--socket', fake.socket, 'verify', ...args])
+  const works = {
+    verdict: 'works',
+    stops: [],
+    ways: [{ address: '10.102.0.10', stops: [{ stop: 'connection', state: 'ok', text: 'it was accepted' }] }]
+  }
+
+  it('tests the tunnel and a service of each other cluster, and exits with 0', async () => {
+    fake.answer('/v1/ping', {
+      verdict: 'answered',
+      gateways: [{ ...samples.PING.gateways[0], lossPercent: 0 }]
+    })
+    fake.answer('/v1/why', works)
+    const { code, stdout } = await cli('-s', '1')
+    assert.equal(code, 0)
+    assert.match(stdout, /^No fault in 2 tests of 1 cluster\n/)
+    assert.match(stdout, /^east +tunnel +ok +\S+ +all packets to 1 gateway came back, shortest round trip /m)
+    assert.match(stdout, /^east +service +ok +web\.shop\.svc\.cluster\.east:80 +it was accepted$/m)
+    assert.ok(fake.requests.some(({ url }) => url === '/v1/ping?cluster=east&count=10&intervalMs=100'))
+    assert.equal((await cli('-o', 'name')).stdout, 'east\n')
+    const only = await cli('-s', '0', '--json')
+    assert.equal(JSON.parse(only.stdout).results.length, 1)
+  })
+
+  it('exits with 1 where a test fails, and goes on with the others', async () => {
+    fake.fail('/v1/ping', 409, { code: 'TOO_MANY_PINGS', message: '4 pings run now', fix: 'wait' })
+    fake.answer('/v1/why', samples.WHY)
+    const { code, stdout } = await cli('east', '-s', '1')
+    assert.equal(code, 1)
+    assert.deepEqual(
+      stdout
+        .replaceAll(/ +/g, ' ')
+        .split('\n')
+        .filter((line) => !line.startsWith('CLUSTER')),
+      [
+        '2 faults in 2 tests of 1 cluster',
+        'east tunnel fault east 4 pings run now; fix: wait',
+        'east service fault web.shop.svc.cluster.east:80 it ends at the stop tunnel: the tunnel to east-1 is down; fix: open UDP port 51820',
+        ''
+      ]
+    )
+  })
+
+  it('names a cluster that is not there, the own one, and a wrong number', async () => {
+    for (const [args, words] of [
+      [['north'], /^error: no cluster "north" is in this mesh\n {2}fix: `meshctl peers`/],
+      [['west'], /^error: west is the cluster of this agent/],
+      [['all'], /^error: <cluster>: "all" is reserved/],
+      [['-s', '101'], /^error: --services: "101" is not a number from 0 to 100/]
+    ] as const) {
+      const { code, stderr } = await cli(...args)
+      assert.notEqual(code, 0)
+      assert.match(stderr, words)
+    }
+  })
+
+  it('is no success where there is nothing to test', async () => {
+    fake.answer('/v1/peers', {
+      ...samples.PEERS,
+      peers: samples.PEERS.peers.filter(({ state }) => state === 'self')
+    })
+    const { code, stdout, stderr } = await cli()
+    assert.equal(code, 1)
+    assert.match(stdout, /^Nothing was tested: this mesh has no other cluster\n$/)
+    assert.match(stderr, /meshctl invite/)
+  })
+})

@@ -78,6 +78,7 @@ describe('meshctl completion', () => {
     assert.deepEqual(await bash('why', 'web'), ['web.shop.svc.cluster.east'])
     assert.deepEqual(await bash('ping', ''), ['east', 'edge'])
     assert.deepEqual(await bash('ping', 'east', '--co'), ['--count'])
+    assert.deepEqual(await bash('verify', ''), ['east', 'edge'])
     assert.deepEqual(await bash('dns', 'x', '--type', 'A'), ['A', 'AAAA'])
     assert.deepEqual(await bash('completion', 'z'), ['zsh'])
     assert.deepEqual(await bash('peers', '-o', ''), ['table', 'wide', 'json', 'yaml', 'name'])

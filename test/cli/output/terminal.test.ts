@@ -193,6 +193,7 @@ describe('meshctl and the terminal', () => {
       'dns',
       'why x',
       'ping east',
+      'verify',
       'doctor',
       'events',
       'plan',
