@@ -1,0 +1,172 @@
+// Chooses how the datagrams of one WireGuard peer travel: `direct` by UDP, or carried by this agent over a carrier (the
+// control connection). WireGuard stays end to end in both; a change of the path changes only the address to which it
+// sends, so that no session and no flow ends. Pure: facts with times in, the state out; app/paths acts on it.
+// Invariants
+//   1. A tunnel is direct as long as direct is answered. It is carried only while there is a carrier.
+//   2. Direct that is not answered for SILENCE_MS is given up before the tunnel counts as down (tunnel-state.ts, 5 s).
+//   3. While a tunnel is carried, direct is tried again with backoff, by one datagram each time (io/path/direct-try.ts), so a
+//      try that fails costs no traffic. While the carrier brings nothing back, it is tried every SILENT_TRY_MS.
+//   4. A direct path that fails again within HELD_MS makes the wait longer: a path that flaps changes a bounded number of
+//      times.
+//   5. Both ends decide alone and follow each other: WireGuard sends to where the last valid packet came from.
+//
+//   direct ── silent for SILENCE_MS, or the other end sends by a carrier ──→ carried
+//   carried ── a try is answered, or the other end sends directly ──→ direct
+//   carried ── no carrier for UNCARRIED_MS, or silent for CARRIED_SILENCE_MS ──→ direct
+import { backoffMs } from '../model/backoff.ts'
+import type { PeerAddress } from '../model/values.ts'
+
+/**
+ * The loopback address of the sockets that stand for a carried peer. It is an unusual one, so that an endpoint tells
+ * whether the tunnel is carried, also where several agents of one host reach each other at 127.0.0.1.
+ */
+export const CARRIER_HOST = '127.51.42.1'
+
+/** Returns whether WireGuard sends to a socket of this agent at this endpoint. */
+export function isCarrierAddress(address: PeerAddress | undefined): boolean {
+  return address?.startsWith(`${CARRIER_HOST}:`) === true
+}
+
+/** What is known of one tunnel at one moment. All times are on one monotonic clock. */
+export interface PathFacts {
+  readonly nowMs: number
+  /** Whether an address is known at which direct can be tried. Without one, only the other end can start direct. */
+  readonly hasAddress: boolean
+  /** Whether a carrier to the other end exists now. */
+  readonly hasCarrier: boolean
+  /** Where WireGuard sends now; undefined: it has no endpoint for this peer, or it could not be read. */
+  readonly sendsTo: 'peer' | 'carrier' | undefined
+  /** Time of the latest answer through the tunnel; undefined: there was none. */
+  readonly lastAnswerMs: number | undefined
+  /** Probes without an answer. Infinity where silence alone decides. */
+  readonly unanswered: number
+  /** False: the peer answers no probes, so `lastAnswerMs` is the time of its latest bytes or handshake. */
+  readonly isProbed: boolean
+  /** Interval of WireGuard's keepalives in seconds. With 0, a peer without probes is silent whenever it is idle. */
+  readonly keepaliveSeconds: number
+}
+
+/** The path of one tunnel. */
+export interface PathState {
+  readonly isCarried: boolean
+  /** Time of the latest change. */
+  readonly sinceMs: number
+  /** Tries of direct in a row that failed, or that were answered and failed again within HELD_MS. */
+  readonly failures: number
+  /** While carried: time of the next try. */
+  readonly nextTryMs: number
+  /** Time of the latest try, or of the change of the path. */
+  readonly triedMs: number
+  /** While carried: time since when no carrier exists; undefined: one exists. */
+  readonly uncarriedMs: number | undefined
+  /** While carried: time since when WireGuard sends directly, because the other end does; undefined: it does not. */
+  readonly heardMs: number | undefined
+  /** Why the path is the present one. */
+  readonly cause: PathCause
+}
+
+/**
+ * `start`: direct comes first. `silent`: direct got no answer. `followed`: the other end has changed the path. `answered`: a
+ * try of direct was answered. `uncarried`: there was no carrier. `unanswered`: nothing came back by the carrier.
+ */
+type PathCause = 'start' | 'silent' | 'followed' | 'answered' | 'uncarried' | 'unanswered'
+
+/** Three probes are lost by then, sent 1 s apart at first and then every 200 ms (io/probe/probe.ts). */
+const SILENCE_MS = 3_000
+/** The same before the first answer: WireGuard repeats a handshake after 5 s, so the first one may be lost. */
+const FIRST_ANSWER_MS = 6_000
+const LOST_MIN = 3
+/** Keepalives come every 25 s by default; where they are off, an idle peer without probes counts as heard. */
+const UNPROBED_SILENCE_MS = 15_000
+/** After a change, packets that were on their way may still come by the old path. */
+export const SETTLE_MS = 3_000
+/** A control connection that ends is dialled again after 0.25 s, and a handshake takes three round trips. */
+const UNCARRIED_MS = 5_000
+/** A carrier that exists and brings nothing back: the other end may have lost it, or may carry nothing. */
+const CARRIED_SILENCE_MS = 15_000
+/** For so long the other end must be heard directly, with an answer, before this end takes direct for working. */
+const HEARD_MS = 1_000
+/** A direct path that lived this long starts with the shortest wait again. */
+const HELD_MS = 60_000
+/** A try costs one datagram, and WireGuard itself sends a handshake every 5 s. */
+const SILENT_TRY_MS = 2_000
+const TRY_WAITS = { minMs: 10_000, maxMs: 300_000 }
+
+/** Returns the path of a tunnel that has just been made: direct comes first. */
+export function startPath(nowMs: number): PathState {
+  return direct({ failures: 0 }, nowMs, 'start')
+}
+
+/** Returns the path as of now. Called about once a second; the result is the same object while nothing changes. */
+export function nextPath(state: PathState, facts: PathFacts): PathState {
+  return state.isCarried ? fromCarried(state, facts) : fromDirect(state, facts)
+}
+
+/** Whether direct is to be tried now (invariant 3). */
+export function isTryDue(state: PathState, facts: PathFacts): boolean {
+  if (!state.isCarried || !facts.hasAddress) return false
+  const { nowMs } = facts
+  const isSilent = silentMs(state, facts) > SILENCE_MS && facts.unanswered >= LOST_MIN
+  return nowMs >= state.nextTryMs || (isSilent && nowMs >= state.triedMs + SILENT_TRY_MS)
+}
+
+/** Milliseconds without an answer by the present path. */
+function silentMs({ sinceMs }: PathState, { nowMs, lastAnswerMs }: PathFacts): number {
+  return nowMs - Math.max(sinceMs, lastAnswerMs ?? -Infinity)
+}
+
+/** Returns the path after a try of direct has ended. */
+export function tried(
+  state: PathState,
+  { nowMs, isAnswered }: { nowMs: number; isAnswered: boolean }
+): PathState {
+  if (!state.isCarried) return state
+  if (isAnswered) return direct(state, nowMs, 'answered')
+  const failures = state.failures + 1
+  return { ...state, failures, triedMs: nowMs, nextTryMs: nowMs + backoffMs(failures, TRY_WAITS) }
+}
+
+function fromDirect(state: PathState, facts: PathFacts): PathState {
+  const { nowMs, hasCarrier, sendsTo, unanswered } = facts
+  if (!hasCarrier) return state
+  if (silentMs(state, facts) > silenceMsMax(facts) && unanswered >= LOST_MIN)
+    return carried(state, nowMs, 'silent')
+  return sendsTo === 'carrier' && nowMs - state.sinceMs > SETTLE_MS
+    ? carried(state, nowMs, 'followed')
+    : state
+}
+
+/** How long a direct path may be silent. */
+function silenceMsMax({ isProbed, lastAnswerMs, keepaliveSeconds }: PathFacts): number {
+  if (lastAnswerMs === undefined) return isProbed ? FIRST_ANSWER_MS : UNPROBED_SILENCE_MS
+  if (isProbed) return SILENCE_MS
+  return keepaliveSeconds === 0 ? Infinity : keepaliveSeconds * 1000 + UNPROBED_SILENCE_MS
+}
+
+function fromCarried(state: PathState, facts: PathFacts): PathState {
+  const { nowMs, hasCarrier, sendsTo, lastAnswerMs, unanswered } = facts
+  const uncarriedMs = hasCarrier ? undefined : (state.uncarriedMs ?? nowMs)
+  const heardMs = sendsTo === 'peer' ? (state.heardMs ?? nowMs) : undefined
+  if (uncarriedMs !== undefined && nowMs - uncarriedMs >= UNCARRIED_MS)
+    return direct(state, nowMs, 'uncarried')
+  const isHeard = heardMs !== undefined && nowMs - heardMs >= HEARD_MS
+  if (isHeard && lastAnswerMs !== undefined && lastAnswerMs > heardMs) return direct(state, nowMs, 'followed')
+  if (facts.hasAddress && silentMs(state, facts) > CARRIED_SILENCE_MS && unanswered >= LOST_MIN)
+    return direct({ failures: state.failures + 1 }, nowMs, 'unanswered')
+  return uncarriedMs === state.uncarriedMs && heardMs === state.heardMs
+    ? state
+    : { ...state, uncarriedMs, heardMs }
+}
+
+function direct({ failures }: Pick<PathState, 'failures'>, nowMs: number, cause: PathCause): PathState {
+  return { isCarried: false, sinceMs: nowMs, failures, nextTryMs: nowMs, triedMs: nowMs, cause, ...UNSEEN }
+}
+
+function carried(state: PathState, nowMs: number, cause: PathCause): PathState {
+  const hasHeld = nowMs - state.sinceMs >= HELD_MS
+  const failures = hasHeld ? 0 : state.cause === 'start' ? state.failures : state.failures + 1
+  const nextTryMs = nowMs + backoffMs(failures, TRY_WAITS)
+  return { isCarried: true, sinceMs: nowMs, failures, nextTryMs, triedMs: nowMs, cause, ...UNSEEN }
+}
+
+const UNSEEN = { uncarriedMs: undefined, heardMs: undefined }
