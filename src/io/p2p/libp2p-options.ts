@@ -39,8 +39,8 @@ export function libp2pOptions({ limits, privateKey, listen, gater }: Libp2pSetti
       boundedYamux({
         frameBytesMax: limits.muxerFrameBytesMax,
         init: {
-          // At most three streams are useful: one in use and two parked (neighbours.ts). The bound keeps a peer from
-          // using up memory with many streams.
+          // At most five streams are useful: one in use and two parked (neighbours.ts), and two of datagrams
+          // (datagrams.ts). The bound keeps a peer from using up memory with many streams.
           maxInboundStreams: 8,
           maxOutboundStreams: 8,
           maxEarlyStreams: 4,

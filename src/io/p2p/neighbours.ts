@@ -86,7 +86,8 @@ export class Neighbours {
   readonly #parked = new Map<Origin, Set<Link>>()
   /** Streams and connections that are being closed; `closeAll` waits for them. */
   readonly #closing = new Set<Promise<void>>()
-  readonly #turns = new Turns({ now: () => performance.now(), later: setImmediate })
+  /** The turns of all streams of this transport. */
+  readonly turns = new Turns({ now: () => performance.now(), later: setImmediate })
 
   constructor(options: NeighboursOptions) {
     this.#options = options
@@ -94,6 +95,12 @@ export class Neighbours {
 
   has(peer: Origin): boolean {
     return this.#current.has(peer)
+  }
+
+  /** Returns the connection of an authenticated neighbour; undefined: the peer is none. */
+  connectionOf(peer: Origin): Connection | undefined {
+    const link = this.#current.get(peer)
+    return link?.authenticated === true ? link.connection : undefined
   }
 
   /**
@@ -122,7 +129,7 @@ export class Neighbours {
       frames: new FrameStream({
         stream,
         limits: this.#options.limits,
-        turns: this.#turns,
+        turns: this.turns,
         frame: (frame) => this.#frame(link, frame),
         ended: (reason) => this.#ended(link, reason)
       }),

@@ -10,6 +10,7 @@ import type { Origin } from '../../core/model/values.ts'
 import { checkAddress, dialAddresses, isHere, isOwn, socketKey, usable } from './addresses.ts'
 import { listenError } from './errors.ts'
 import type { Connection } from './frame-stream.ts'
+import { DATAGRAM_PROTOCOL, Datagrams, type DatagramOutcome } from './datagrams.ts'
 import { createGater } from './gater.ts'
 import { InboundBudget } from './inbound-budget.ts'
 import { libp2pOptions } from './libp2p-options.ts'
@@ -33,7 +34,7 @@ export const MESH_PROTOCOL = '/rhizome/mesh/1'
 /** Called in this order for each peer: up, frames, down, up, … An exception ends that neighbour only. */
 export type TransportHandlers = NeighbourEvents
 
-interface TransportOptions {
+export interface TransportOptions {
   /** 32-byte Ed25519 seed of the node key; the PeerId follows from it. */
   readonly seed: Uint8Array
   /** Multiaddrs such as /ip4/0.0.0.0/tcp/7946. Port 0 takes a free port; with an empty list the agent only dials. */
@@ -44,6 +45,9 @@ interface TransportOptions {
   readonly isBanned?: (peer: Origin) => boolean
   /** Returns whether the peer is a known member, for which a place is kept while strangers take all others. */
   readonly isMember?: (peer: Origin) => boolean
+  /** Takes the datagrams of authenticated neighbours. When left out, this agent carries no datagrams. */
+  readonly datagrams?:
+    { readonly bytesMax: number; readonly receive: (peer: Origin, datagram: Uint8Array) => void } | undefined
   readonly log?: (event: string, fields: object) => void
 }
 
@@ -73,6 +77,8 @@ export interface Transport {
    * The bytes must not change afterwards. Throws RangeError for an empty frame or one over frameBytesMax.
    */
   send(peer: Origin, frame: Uint8Array): boolean
+  /** Sends a datagram beside the frames, or drops it (datagrams.ts). */
+  sendDatagram(peer: Origin, datagram: Uint8Array): DatagramOutcome
   /** Calls back once when the peer's send queue has drained, unless it ends before. A later call replaces this one. */
   whenSent(peer: Origin, listener: () => void): void
   /** Delivers no frame of this neighbour until `resume`. Meanwhile it can send at most windowBytesMax bytes. */
@@ -104,6 +110,7 @@ class Libp2pTransport implements Transport {
   readonly #budget: InboundBudget
   readonly #neighbours: Neighbours
   readonly #redialer: Redialer
+  readonly #datagrams: Datagrams
   readonly #isBanned: (peer: Origin) => boolean
   readonly #log: (event: string, fields: object) => void
   #libp2p: Libp2p | undefined
@@ -129,8 +136,19 @@ class Libp2pTransport implements Transport {
       self: this.origin,
       limits: this.#limits,
       events: options.handlers,
-      ended: (peer, livedMs) => this.#redialer.ended(peer, livedMs),
+      ended: (peer, livedMs) => {
+        this.#datagrams.ended(peer)
+        this.#redialer.ended(peer, livedMs)
+      },
       authenticated: (connection) => this.#budget.release(socketKey(connection.remoteAddr)),
+      log: this.#log
+    })
+    this.#datagrams = new Datagrams({
+      limits: this.#limits,
+      bytesMax: options.datagrams?.bytesMax ?? 0,
+      turns: this.#neighbours.turns,
+      connection: (peer) => this.#neighbours.connectionOf(peer),
+      receive: (peer, datagram) => options.datagrams?.receive(peer, datagram),
       log: this.#log
     })
   }
@@ -161,6 +179,13 @@ class Libp2pTransport implements Transport {
       // A peer opens one stream; a second one may arrive before the first one has ended here.
       { maxInboundStreams: 2, maxOutboundStreams: 2 }
     )
+    if (this.#options.datagrams !== undefined)
+      await libp2p.handle(
+        DATAGRAM_PROTOCOL,
+        (stream, connection) => this.#datagrams.accept(originOf(connection.remotePeer), connection, stream),
+        // A peer opens one stream; a second one may arrive before the first one has ended here.
+        { maxInboundStreams: 2, maxOutboundStreams: 2 }
+      )
     // libp2p remembers every PeerId for hours, and a stranger can use a new one for each connection.
     libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => {
       libp2p.peerStore.delete(peer).catch((error: unknown) => this.#log('peer store', { error }))
@@ -243,6 +268,10 @@ class Libp2pTransport implements Transport {
 
   send(peer: Origin, frame: Uint8Array): boolean {
     return this.#neighbours.send(peer, frame)
+  }
+
+  sendDatagram(peer: Origin, datagram: Uint8Array): DatagramOutcome {
+    return this.#options.datagrams === undefined ? 'unsupported' : this.#datagrams.send(peer, datagram)
   }
 
   whenSent(peer: Origin, listener: () => void): void {
