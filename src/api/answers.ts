@@ -158,11 +158,13 @@ export interface PeerRow {
   /** Why the state is not `up`, or why there is no control connection. */
   readonly reason?: string
   /**
-   * "direct"; "dial-in" when only the peer can start the tunnel, because it announces no address; on a node, "via" and the
+   * "direct"; "tcp" when UDP gets no answer and the control connection carries the tunnel; "dial-in" when only the peer can start the tunnel, because it announces no address; on a node, "via" and the
    * gateway of its own cluster that carries the traffic; "-" where there is no tunnel, as for this agent.
    */
   readonly path: string
-  /** The peer's address and port that WireGuard uses now. */
+  /** Why the path is no better one; absent when it is the best. */
+  readonly pathReason?: string
+  /** The peer's address and port that WireGuard uses now; with the path "tcp", those of the control connection. */
   readonly endpoint?: string
   /** The round-trip time of the tunnel probe, in milliseconds, rounded to 0.01; absent before the first answer. */
   readonly rttMs?: number
@@ -303,9 +305,9 @@ export interface PingAnswer extends Answer {
 export interface PingRow {
   readonly node: string
   readonly peerId: string
-  /** As in PeerRow. */
+  /** These three as in PeerRow. */
   readonly path: string
-  /** The peer's address and port that WireGuard uses now. */
+  readonly pathReason?: string
   readonly endpoint?: string
   /** The tunnel address to which the packets went. */
   readonly address?: string
@@ -357,7 +359,7 @@ export interface EventsAnswer extends Answer {
  * `refused`: a handshake, frame or record of the peer was not accepted. `disconnected`: the control connection ended.
  * `banned`: control connections with the peer are refused for a while. `ban ended`: they are accepted again.
  */
-export type EventKind = 'refused' | 'disconnected' | 'banned' | 'ban ended'
+export type EventKind = 'refused' | 'disconnected' | 'banned' | 'ban ended' | 'path'
 
 /** One event. Equal events of one peer within a minute are one row with a count. Times are in RFC 3339. */
 export interface EventRow {

@@ -1,10 +1,11 @@
 // Ways between clusters that break while the control plane goes on: what is said of them, and what becomes of traffic.
 import assert from 'node:assert/strict'
-import type { RoutesAnswer } from '../../src/api/answers.ts'
+import type { EventsAnswer, PingAnswer, RoutesAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { podAddress, wanAddress, type Cluster, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { look, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
+import { startFlow, type FlowResult } from '../lab/support/counted-flow.ts'
+import { done, look, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('a way between two clusters that breaks', function () {
   const { site } = raise('paths', ['west', 'east', 'edge'])
@@ -30,20 +31,96 @@ describe('a way between two clusters that breaks', function () {
       [west(), east()],
       [east(), west()]
     ] as const) {
-      await eventually(async () => (await peer(from, to.cluster))?.state === 'up', 30_000)
+      await eventually(async () => {
+        const row = await peer(from, to.cluster)
+        return row?.state === 'up' && row.path === 'direct'
+      }, 90_000)
       await reaches(from, to)
     }
   })
 
   const fault = async (at: Site, code: string) =>
     ((await status(at)).health?.faults ?? []).find((each) => each.code === code)
+  /** Waits until both ends of the tunnel between west and east use this path. */
+  const onPath = async (path: string) => {
+    for (const [from, to] of [
+      [west(), 'east'],
+      [east(), 'west']
+    ] as const)
+      await eventually(async () => {
+        const row = await peer(from, to)
+        assert.deepEqual([row?.path, row?.state], [path, 'up'], JSON.stringify(row))
+        return true
+      }, 90_000)
+  }
   const names = async (at: Site) =>
     (await at.pod(0).resolve('web.shop.svc.cluster.all')).addresses?.toSorted() ?? []
 
-  it('UDP blocked, TCP open: the cause is named, cluster.all leaves it out, and connections to its services and pods are refused at once', async () => {
+  it('UDP blocked, then open again: the tunnel goes over TCP and back, no flow ends, and each command says it', async () => {
+    const flows = await Promise.all([
+      startFlow(west().pod(0).namespace, east().pod(0), FLOW_RATE),
+      startFlow(east().pod(1).namespace, west().pod(1), FLOW_RATE)
+    ])
+    let results: readonly FlowResult[]
+    try {
+      await undisturbed(west(), edge(), async () => {
+        await drop(west(), `ip saddr ${wanAddress('east')} udp sport 51820`)
+        await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
+        await onPath('tcp')
+        await reaches(west(), east())
+        const row = await peer(west(), 'east')
+        assert.deepEqual([row?.state, row?.changes], ['up', undefined], JSON.stringify(row))
+        assert.match(row?.pathReason ?? '', /^UDP 51820 to 203\.0\.113\.12 gets no answer$/)
+        assert.match(row?.endpoint ?? '', /^203\.0\.113\.12:\d+$/)
+        const said = await fault(west(), 'PATH_TCP')
+        assert.equal(said?.subject, 'east east-gw')
+        assert.match(said.fix, /let UDP 51820 pass/)
+        assert.equal(await fault(west(), 'CLUSTER_DOWN'), undefined)
+        const pinged = await west().ask<PingAnswer>('ping', 'east', '-c', '1')
+        assert.deepEqual(
+          pinged.gateways.map(({ path, received }) => [path, received]),
+          [['tcp', 1]]
+        )
+        const why = await done(west().ctl('why', podAddress('east', 0)))
+        assert.match(why.stdout, /its tunnel is up over tcp \(UDP 51820/)
+      })
+      await drop(west())
+      await drop(east())
+      await onPath('direct')
+      await reaches(west(), east())
+    } finally {
+      results = await Promise.all(flows.map((flow) => flow.end()))
+    }
+    for (const { sent, lost, lostTcp } of results) {
+      process.stderr.write(`    ${lost.length} of ${sent} datagrams lost: ${gaps(lost)}\n`)
+      assert.equal(lostTcp, 0)
+    }
+    const { events } = await west().ask<EventsAnswer>('events', '--cluster', 'east')
+    const kinds = events.filter(({ kind }) => kind === 'path').map(({ reason }) => reason.split(':')[0])
+    assert.deepEqual(kinds, ['tcp', 'direct'])
+    const counted = await west().gateway.exec(['curl', '-s', '127.0.0.1:9465/metrics'])
+    for (const direction of ['in', 'out'])
+      assert.match(
+        counted.stdout,
+        new RegExp(
+          `rhizome_path_datagrams_total\\{path="tcp",direction="${direction}",result="carried"\\} [1-9]`
+        )
+      )
+  })
+
+  it('UDP dropped in one direction: both sides go over TCP, and back', async () => {
+    await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
+    await onPath('tcp')
+    await reaches(west(), east())
+    await reaches(east(), west())
+    await drop(east())
+    await onPath('direct')
+  })
+
+  it('UDP and TCP blocked: the cause is named, cluster.all leaves it out, and connections to its services and pods are refused at once', async () => {
     await undisturbed(west(), edge(), async () => {
-      await drop(west(), `ip saddr ${wanAddress('east')} udp sport 51820`)
-      await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
+      await drop(west(), `ip saddr ${wanAddress('east')}`)
+      await drop(east(), `ip saddr ${wanAddress('west')}`)
       await eventually(async () => (await peer(west(), 'east'))?.state === 'down', 15_000)
       await eventually(async () => !(await names(west())).includes(serviceIp.east))
       assert.deepEqual(await names(west()), [serviceIp.west, serviceIp.edge].toSorted())
@@ -58,13 +135,15 @@ describe('a way between two clusters that breaks', function () {
         }
         return true
       })
-      const said = await fault(west(), 'CLUSTER_DOWN')
-      assert.equal(said?.subject, 'east')
-      assert.match(
-        said.message,
-        new RegExp(`UDP 51820 to ${wanAddress('east')} gets no answer; TCP control works`)
-      )
-      assert.match(said.fix, /let UDP 51820 pass/)
+      await eventually(async () => {
+        const said = await fault(west(), 'CLUSTER_DOWN')
+        assert.equal(said?.subject, 'east')
+        assert.match(
+          said.message,
+          new RegExp(`${wanAddress('east')} answers this host neither by UDP nor by TCP`)
+        )
+        return true
+      })
       const { routes } = await look<RoutesAnswer>(west(), 'routes')
       for (const row of routes.filter(({ cluster }) => cluster === 'east')) {
         assert.equal(row.state, 'withdrawn')
@@ -74,17 +153,8 @@ describe('a way between two clusters that breaks', function () {
     })
   })
 
-  it('one direction of UDP dropped: neither side says up', async () => {
-    await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
-    for (const [from, to] of [
-      [west(), 'east'],
-      [east(), 'west']
-    ] as const)
-      await eventually(async () => (await peer(from, to))?.state === 'down', 20_000)
-  })
-
   it('everything to all clusters blocked: the first thing that status says is critical, and what to do', async () => {
-    await drop(west(), 'iifname wan0 udp sport 51820')
+    await drop(west(), 'iifname wan0')
     await eventually(
       async () => (await status(west())).health?.faults[0]?.code === 'ALL_CLUSTERS_DOWN',
       20_000
@@ -133,6 +203,19 @@ describe('a way between two clusters that breaks', function () {
 })
 
 const BULK_BYTES = 300_000
+/** Packets a second, in each direction. */
+const FLOW_RATE = 100
+
+/** The runs of lost numbers: "12-340 (3.3 s), 900-910 (0.1 s)". */
+function gaps(lost: readonly number[]): string {
+  const runs: [number, number][] = []
+  for (const number of lost) {
+    const last = runs.at(-1)
+    if (last !== undefined && number - last[1] <= 5) last[1] = number
+    else runs.push([number, number])
+  }
+  return runs.map(([from, to]) => `${from}-${to} (${((to - from + 1) / FLOW_RATE).toFixed(1)} s)`).join(', ')
+}
 
 /** So many bytes from a pod of `to` to a pod of `from`, and how many came. */
 async function bulk(from: Site, to: Site): Promise<number> {
@@ -151,8 +234,9 @@ socket.on('data', (data) => (bytes += data.length)).on('error', () => undefined)
   }
 }
 
-/** Packets that come to this gateway and match, before anything else sees them. */
-async function drop(at: Site, match: string): Promise<void> {
+/** Drops the packets that come to this gateway and match, before anything else sees them. Without a match: none any more. */
+async function drop(at: Site, match?: string): Promise<void> {
+  if (match === undefined) return void (await at.gateway.exec(['nft', 'delete', 'table', 'inet', 'scenario']))
   await at.gateway.exec(['nft', '-f', '-'], {
     input: `table inet scenario {
       chain prerouting { type filter hook prerouting priority -400; ${match} drop; }

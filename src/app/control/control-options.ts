@@ -2,6 +2,7 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Ip } from '../../core/model/values.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
+import type { TransportOptions } from '../../io/p2p/transport.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -62,6 +63,8 @@ export interface ControlOptions {
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<Uint8Array>
   /** The invites of further gateways. When left out, this agent keeps none. */
   readonly gateways?: GatewayDoor
+  /** Takes the datagrams that neighbours carry for their tunnels. When left out, this agent carries none. */
+  readonly datagrams?: TransportOptions['datagrams']
   /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

@@ -378,10 +378,10 @@ export class Control {
   }
 
   #newTransport(): Transport {
-    const { nodeSeed, listen, log } = this.#options
+    const { nodeSeed, log } = this.#options
     return createTransport({
+      ...this.#options,
       seed: nodeSeed,
-      listen,
       isBanned: (peer) => this.#offenders.isBanned(peer),
       isMember: (peer) => this.#trust.members.isAdmitted(peer),
       log: (event, fields) => log.debug(fields, event),

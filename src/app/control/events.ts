@@ -1,5 +1,5 @@
-// What this agent has refused from other agents, and what it has done about it: a bounded list for `meshctl events`,
-// with rate-limited lines in the log.
+// What this agent has refused from other agents, what it has done about it, and how the paths to them have changed: a
+// bounded list for `meshctl events`, with rate-limited lines in the log.
 // Invariants
 //   1. Memory is bounded, and one cluster cannot push out the events of the others: beyond EVENTS_MAX the oldest event
 //      of the cluster with the most events goes. All peers without a known cluster count as one cluster.
@@ -143,6 +143,7 @@ export class Events {
     const more = logged > 0 ? { more: count - logged } : {}
     const fields = { peer, cluster, ...(line ? line.fields : { reason }), ...more }
     if (kind === 'ban ended') log.info(fields, `peer ${kind}`)
+    else if (kind === 'path') log.info(fields, line?.text)
     else log.warn(fields, line?.text ?? (kind === 'refused' ? 'refused from a peer' : `peer ${kind}`))
   }
 

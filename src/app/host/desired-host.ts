@@ -45,6 +45,8 @@ export interface DesiredHostOptions {
   readonly wireguardKey: () => WireguardKey
   readonly health: Health
   readonly tunnels: () => Pick<Tunnels, 'choice' | 'health' | 'pathMtu' | 'of'>
+  /** To which address WireGuard sends for an agent; undefined: to the first of those that it publishes. */
+  readonly peerAddress: (origin: Origin) => PeerAddress | undefined
   /** On a node: how often it has gone on to the next gateway for a cluster. */
   readonly turnOf: TurnOf
   readonly mtu: Pick<TunnelMtu, 'bytes'>
@@ -145,7 +147,7 @@ export class DesiredHost {
 
   #input(surroundings: Surroundings): DesiredInput {
     const { control, wireguardKey, settings, tunnels, facts } = this.#options
-    const { isWithdrawn, turnOf, translation, balancing } = this.#options
+    const { isWithdrawn, turnOf, translation, balancing, peerAddress } = this.#options
     const view = control.view()
     const { nodeAddress } = facts()
     this.#keyHolders = keyHolders(view, this.#keyHolders)
@@ -158,6 +160,7 @@ export class DesiredHost {
       self: { origin: control.origin, cluster: view.self },
       role: roleOf(settings),
       turnOf,
+      peerAddress,
       local: {
         publicKey: wireguardKey(),
         nodeAddress,

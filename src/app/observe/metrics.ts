@@ -71,10 +71,10 @@ export function createMetrics() {
       labelNames: ['reason'],
       registers
     }),
-    // The label `kind` has one of the four kinds of `meshctl events`.
+    // The label `kind` has one of the five kinds of `meshctl events`.
     events: new Counter({
       name: 'rhizome_events_total',
-      help: 'Refusals, disconnections and bans of peers; meshctl events shows the peers and reasons',
+      help: 'Refusals, disconnections, bans and changes of paths; meshctl events shows the peers and reasons',
       labelNames: ['kind'],
       registers
     }),
@@ -119,6 +119,14 @@ export function createMetrics() {
       name: 'rhizome_replica_lag',
       help: 'Operations that other members have announced and this agent does not hold yet',
       labelNames: ['cluster'],
+      registers
+    }),
+    // `path` has the name of a path, `direction` is `in` or `out`, and `result` one of the eight fates of a datagram
+    // (paths/carried.ts).
+    pathDatagrams: new Counter({
+      name: 'rhizome_path_datagrams_total',
+      help: 'Datagrams of tunnels that this agent has carried, and dropped for another result',
+      labelNames: ['path', 'direction', 'result'],
       registers
     }),
     // `result` is `ok`, or `failed` when at least one operation or part of the host has failed.

@@ -8,6 +8,8 @@ import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { FLAPS_MIN, isFlapping } from '../../core/host/flapping.ts'
 import type { HandshakeRefusal } from '../control/control.ts'
 import type { FaultText } from '../observe/health.ts'
+import { carriedFault } from '../paths/path-faults.ts'
+import type { PathNow } from '../paths/path-text.ts'
 import { gatewaysOf } from '../../core/host/nodes.ts'
 import { carriedCause, noPodsFault, ownGatewaysFault, type OfNode } from './node-faults.ts'
 import { answersProbes, type Tunnel } from './tunnels.ts'
@@ -19,6 +21,8 @@ export interface PathFacts {
   readonly down: ReadonlySet<ClusterName>
   /** Returns the tunnel to an agent; undefined: not seen yet, or there is no data plane. */
   readonly tunnel: (origin: Origin) => Tunnel | undefined
+  /** Returns the path of a tunnel; left out, or undefined: none begins here. */
+  readonly way?: (origin: Origin) => PathNow | undefined
   /** Facts of the control plane (control/control.ts). */
   readonly control: {
     readonly isConnected: (origin: Origin) => boolean
@@ -61,6 +65,7 @@ export const PATH_FAULT_CODES = [
   'PROBES_UNANSWERED',
   'PATH_MTU',
   'PATH_FLAPPING',
+  'PATH_TCP',
   'CONTROL_LOST',
   'HANDSHAKE_REFUSED',
   'RECORDS_NOT_TAKEN',
@@ -109,6 +114,9 @@ export function pathFaults(facts: PathFacts): PathFaults {
     PATH_FLAPPING: gateways
       .filter(({ agent }) => isFlapping(facts.tunnel(agent.origin)?.changes ?? 0))
       .map(({ cluster, agent }) => flapping(cluster, agent, facts)),
+    PATH_TCP: members
+      .filter(({ agent }) => facts.tunnel(agent.origin)?.state === 'up')
+      .flatMap(({ cluster, agent }) => carriedFault(cluster, agent, facts.way?.(agent.origin)) ?? []),
     PATH_MTU: gateways.flatMap(({ cluster, agent }) => narrow(cluster, agent, facts) ?? []),
     CONTROL_LOST: others.length > 0 && control.aloneMs > ALONE_MS ? [CONTROL_LOST] : [],
     HANDSHAKE_REFUSED: members.flatMap(({ cluster, agent }) => refused(cluster, agent, control) ?? []),

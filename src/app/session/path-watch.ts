@@ -9,6 +9,7 @@ import type { ProbeResult } from '../../io/probe/probe.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
+import type { Log } from '../observe/log.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import type { HostNetworks } from '../host/host-networks.ts'
 import { Loop } from '../../io/timing/loop.ts'
@@ -19,7 +20,9 @@ import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
+import { TunnelPaths } from '../paths/tunnel-paths.ts'
 import { NodePaths } from './node-paths.ts'
+import { pathPeers } from './path-peers.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
 // A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
@@ -41,6 +44,7 @@ interface PathWatchOptions {
   readonly metrics: Metrics
   readonly health: Health
   readonly control: Control
+  readonly log: Log
   readonly networks: HostNetworks
   /** The MTU of the tunnel device. */
   readonly mtu: Pick<TunnelMtu, 'bytes'>
@@ -51,7 +55,7 @@ interface PathWatchOptions {
   readonly probe: () => ((address: Ip) => ProbeResult | undefined) | undefined
   /** Other work that is due once a second. A tick waits for it before it judges the tunnels. */
   readonly beforeTick: (signal: AbortSignal) => Promise<void>
-  /** Called when another gateway may be the better choice for a prefix. */
+  /** Called when another gateway may be the better choice for a prefix, and when a tunnel gets another path. */
   readonly onGateways: () => void
   /** Called when the set `withdrawn` has changed. */
   readonly onWithdrawn: () => void
@@ -62,6 +66,8 @@ export class PathWatch {
   readonly tunnels: Tunnels
   /** Which gateway carries which cluster, where this agent is a node. */
   readonly node: NodePaths
+  /** By which path each tunnel goes. */
+  readonly ways: TunnelPaths
   readonly #options: PathWatchOptions
   readonly #obstacles: Obstacles
   readonly #dropped: DroppedPackets
@@ -79,6 +85,13 @@ export class PathWatch {
       origin: options.control.origin,
       role: roleOf(settings),
       state: (origin) => this.tunnels.choice(origin)
+    })
+    this.ways = new TunnelPaths({
+      ...options,
+      wireguardPort: settings['wireguard-port'],
+      rate: host === undefined ? 0 : settings['tcp-path-rate'],
+      keepaliveSeconds: settings['keepalive-seconds'],
+      onAddress: options.onGateways
     })
     this.#obstacles = new Obstacles({
       host,
@@ -148,6 +161,7 @@ export class PathWatch {
     this.#stopping.abort()
     await this.#loop.stop()
     clearPathFaults(this.#options.health)
+    this.ways.stop()
     this.#obstacles.stop()
     this.#dropped.stop()
   }
@@ -170,6 +184,8 @@ export class PathWatch {
     const carriers = this.node.carriers(view)
     const carrier = (name: ClusterName) => carriers?.get(name)?.agent.wireguardKey
     tunnels.update({ view, stats, self, carrier, nowMs, probe: probe() })
+    const peers = pathPeers(view, { ...self, isCarried: (name) => carriers?.has(name) === true })
+    this.ways.update({ nowMs, peers, stats, answers: (origin) => tunnels.answers(origin) })
     this.node.tick(view, nowMs)
     countPaths(metrics, { view, control, tunnels })
     networks.judge(view)
@@ -210,6 +226,7 @@ export class PathWatch {
       down,
       hasHost: host !== undefined,
       node: this.node.facts(view),
+      ways: this.ways,
       device: settings.device,
       mtu: mtu.bytes
     })

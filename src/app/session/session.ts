@@ -27,6 +27,7 @@ import type { PartFault } from '../observe/part-fault.ts'
 import { Publisher, tellPublishingFault } from './publisher.ts'
 import type { Reconciler } from '../host/reconciler.ts'
 import { Balancing } from './balancing.ts'
+import { datagramIntake } from '../paths/tunnel-paths.ts'
 import { Dialer } from './dialer.ts'
 import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
@@ -126,7 +127,7 @@ export class Session {
   }
 
   /** States of the tunnels, and packets dropped beside them. */
-  get paths(): Pick<PathWatch, 'tunnels' | 'node' | 'dropped' | 'examine'> {
+  get paths(): Pick<PathWatch, 'tunnels' | 'node' | 'ways' | 'dropped' | 'examine'> {
     return this.#paths
   }
 
@@ -294,6 +295,7 @@ export class Session {
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
       ownSide: this.#own.side,
+      datagrams: datagramIntake(this.#options, () => this.#paths.ways),
       onChange: () => this.#update.mark(),
       onLeftOut: (leftOut) => setLeftOut(health, leftOut)
     })
@@ -355,6 +357,7 @@ export class Session {
       ...this.#options,
       control: this.control,
       tunnels: () => this.paths.tunnels,
+      peerAddress: (origin) => this.paths.ways.address(origin),
       turnOf: (cluster) => this.paths.node.turnOf(cluster),
       isAdmitted: () => this.#own.isAdmitted,
       facts: () => this.facts,

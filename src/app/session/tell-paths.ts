@@ -7,6 +7,7 @@ import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import { STEP_FAILED, TUNNEL_DEVICE } from '../host/host-faults.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { TunnelPaths } from '../paths/tunnel-paths.ts'
 import type { OfNode } from './node-faults.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
@@ -27,6 +28,7 @@ interface PathFaultInput extends Paths {
   readonly hasHost: boolean
   /** undefined: this agent is a gateway. */
   readonly node: OfNode | undefined
+  readonly ways: TunnelPaths
   /** Name of the tunnel device. */
   readonly device: string
   /** MTU of the tunnel device, bytes. */
@@ -39,6 +41,7 @@ export function tellPathFaults({ health, view, control, tunnels, ...more }: Path
     view,
     down: more.down,
     tunnel: (origin) => (more.hasHost ? tunnels.of(origin) : undefined),
+    way: (origin) => more.ways.of(origin),
     control: {
       isConnected: (origin) => control.neighbour(origin) !== undefined,
       liveness: (origin) => control.liveness(origin),

@@ -8,6 +8,7 @@ import {
   silence,
   tunnelState,
   type GatewayHealth,
+  type TunnelFacts,
   type TunnelState
 } from '../../core/host/tunnel-state.ts'
 import { NO_HISTORY, withState, type TunnelHistory } from '../../core/host/flapping.ts'
@@ -15,8 +16,10 @@ import type { PeerStats } from '../../core/host/host-state.ts'
 import type { ClusterName, Ip, Origin, Role, WireguardKey } from '../../core/model/values.ts'
 import { gatewaysOf, tunnelAgents } from '../../core/host/nodes.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
+import { isCarrierAddress } from '../../core/host/tunnel-path.ts'
 import type { AgentView, MeshView, ProvedAgent } from '../../core/view/view.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
+import type { Answers } from '../paths/tunnel-paths.ts'
 
 /** The state of the tunnel to one agent, with what it was judged from. */
 export type Tunnel = TunnelState & {
@@ -63,6 +66,7 @@ interface Seen {
   refusalMs: number | undefined
   /** Monotonic time at which the gateway was last silent. */
   readonly silentMs: number | undefined
+  readonly answers: Answers
   history: TunnelHistory
 }
 
@@ -99,6 +103,11 @@ export class Tunnels {
   choice(origin: Origin): GatewayHealth {
     const health = this.health(origin)
     return health === 'up' && isSilent(this.#judgedMs, this.#seen.get(origin)?.silentMs) ? 'silent' : health
+  }
+
+  /** Returns what is known of the answers through a tunnel, for the choice of its path. */
+  answers(origin: Origin): Answers {
+    return this.#seen.get(origin)?.answers ?? { lastAnswerMs: undefined, unanswered: 0, isProbed: true }
   }
 
   /** Returns the bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
@@ -182,14 +191,15 @@ export class Tunnels {
     const tunnel: Tunnel = {
       ...state,
       rttMs: result?.rttMs,
-      stats: isCarried ? undefined : stats,
+      stats: isCarried ? undefined : withoutCarrier(stats),
       pathMtu: result?.path?.found,
       isBelowMtu: result?.path?.verdict === 'below',
       isUnprobed: isProbed && state.state === 'connecting' && nowMs - firstMs > CONNECT_MS_MAX,
       changes: history.changesMs.length
     }
     const silentMs = silence(facts, before?.silentMs)
-    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, silentMs, history })
+    const answers = answersOf(facts)
+    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, silentMs, answers, history })
   }
 
   /**
@@ -208,6 +218,25 @@ export class Tunnels {
     this.#bare.set(name, sinceMs)
     return nowMs - sinceMs > CONNECT_MS_MAX
   }
+}
+
+/** The latest answer of any kind. A peer without probes is heard by its bytes, and first by its handshake. */
+function answersOf(facts: TunnelFacts): Answers {
+  const { isProbed, lastReplyMs, lastRefusalMs, lastReceivedMs, lastHandshakeMs, unanswered } = facts
+  const times = isProbed ? [lastReplyMs, lastRefusalMs] : [lastReceivedMs, lastHandshakeMs]
+  const known = times.filter((time) => time !== undefined)
+  return {
+    isProbed,
+    lastAnswerMs: known.length === 0 ? undefined : Math.max(...known),
+    unanswered: isProbed ? unanswered : Infinity
+  }
+}
+
+/** A socket of this agent on loopback is no address of the peer. */
+function withoutCarrier(stats: PeerStats | undefined): PeerStats | undefined {
+  return stats !== undefined && isCarrierAddress(stats.peerAddress)
+    ? { ...stats, peerAddress: undefined }
+    : stats
 }
 
 /**

@@ -53,15 +53,13 @@ const HTTP_PORT = 9465
 const ADDRESSES_MAX = 16
 // Larger than any use: pods ask a few addresses of a host, and resolv.conf(5) has at most three servers.
 const LISTENS_MAX = 16
-// Larger than any use: networks of clients that are not pods, such as one per rack.
+// Larger than any use: networks of clients, such as one per rack.
 const DNS_ALLOW_MAX = 256
 // A list that a person writes is far shorter; SIG Scalability tests clusters of Kubernetes with up to 10,000
 // namespaces.
 const NAMESPACES_MAX = 1000
-
 // As many as a mesh is tested with.
 const CLUSTERS_MAX = 1000
-
 const port = integer({ min: 1, max: 65_535 })
 
 /**
@@ -142,6 +140,11 @@ export const SETTINGS = {
     list(outerAddress, ADDRESSES_MAX),
     [],
     'host:port to which other gateways send the tunnel; names are resolved again every 30 s; without a port the wireguard-port; found from the host addresses when empty'
+  ),
+  'tcp-path-rate': row(
+    integer({ min: 0, max: 10_000 }),
+    100,
+    'Mbit/s of the tunnel over TCP with each gateway whose UDP gets no answer; 0 = never over TCP'
   ),
   device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
   mtu: row(

@@ -92,5 +92,6 @@ const COLOURS: Readonly<Record<EventRow['kind'], Colour>> = {
   refused: 'yellow',
   disconnected: 'dim',
   banned: 'red',
-  'ban ended': 'green'
+  'ban ended': 'green',
+  path: 'dim'
 }

@@ -30,6 +30,8 @@ export function addPeers(program: Command): void {
       'Lists every agent of the mesh. STATE comes from the tunnel itself, not from the control connection: ' +
         'self, up, flapping (up now, with two outages or more in the last 10 min), connecting, down, conflict (its prefix or ' +
         'name belongs to an older certificate) or off. ' +
+        'PATH is direct (UDP), tcp (over the control connection, since UDP gets no answer), dial-in (only the peer can ' +
+        'begin) or via a gateway; REASON says why it is no better one. ' +
         'LAG counts the operations of that agent that have not arrived here yet.'
     )
     .option('--cluster <name>', 'only this cluster')
@@ -125,10 +127,15 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
     {
       title: 'REASON',
       fold: 0,
-      value: (peer) => peer.reason ?? '',
-      shown: rows.some((peer) => peer.reason !== undefined)
+      value: reasonsOf,
+      shown: rows.some((peer) => reasonsOf(peer) !== '')
     }
   ]
+}
+
+/** Why the tunnel is not up, and why its path is no better one. */
+function reasonsOf({ reason, pathReason }: PeerRow): string {
+  return [reason, pathReason].filter((text) => text !== undefined).join('; ')
 }
 
 /** Nodes are leaves: between a node and the agents of other clusters there is no control connection. */

@@ -155,11 +155,13 @@ function headline(
   }
 }
 
-/** One line for each gateway with a reason: what is wrong there, and the fix. */
+/** One line for each gateway with a reason: what is wrong there, and the fix; and one for a path that is not the best. */
 function reasons(gateways: readonly PingRow[]): readonly string[] {
-  return gateways.flatMap(({ node, tunnel, reason, fix }) => {
-    if (reason === undefined) return []
+  return gateways.flatMap(({ node, tunnel, reason, fix, path, pathReason }) => {
     const what = tunnel === 'up' ? node : `the tunnel to ${node} is ${tunnel}`
-    return [`${what}: ${reason}${fix === undefined ? '' : `; fix: ${fix}`}`]
+    return [
+      ...(reason === undefined ? [] : [`${what}: ${reason}${fix === undefined ? '' : `; fix: ${fix}`}`]),
+      ...(pathReason === undefined ? [] : [`${node} is reached over ${path}: ${pathReason}`])
+    ]
   })
 }

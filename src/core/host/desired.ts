@@ -18,7 +18,7 @@ import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
 import type { GatewayHealth } from './tunnel-state.ts'
-import type { Cidr, ClusterName, Ip, Origin, Role, WireguardKey } from '../model/values.ts'
+import type { Cidr, ClusterName, Ip, Origin, PeerAddress, Role, WireguardKey } from '../model/values.ts'
 import { innerRoutes, isUnserved, nearPeersOf, type NearPeer } from './near-peers.ts'
 import { gatewaysForNode, gatewaysOf, nodeClaims, RANKS, type TurnOf } from './nodes.ts'
 import { rendezvous } from './rendezvous.ts'
@@ -56,6 +56,8 @@ export interface DesiredInput {
   readonly translated?: readonly PrefixPair[]
   /** The agent that gets the peer of a key (key-holders.ts). When left out, the first agent with the key gets it. */
   readonly keyHolders?: ReadonlyMap<WireguardKey, Origin>
+  /** The address that takes the place of the first one that an agent publishes (tunnel-path.ts); the default is none. */
+  readonly peerAddress?: (origin: Origin) => PeerAddress | undefined
   /** The MTU of the path to a gateway in bytes; undefined when it is not less than the tunnel's MTU. */
   readonly pathMtu?: (origin: Origin) => number | undefined
   /** Services that a policy balances over clusters, and what their choice depends on. Left out: there are none. */
@@ -233,10 +235,10 @@ function peersOf(
     const gateways = withinSlots(holders, input.handshakes)
     const carried = carriedBy(cluster, gateways, input)
     return gateways.map((gateway): WireguardPeer => {
-      const [peerAddress] = gateway.agent.wireguardAddresses
+      const [published] = gateway.agent.wireguardAddresses
       return {
         publicKey: gateway.agent.wireguardKey,
-        peerAddress,
+        peerAddress: input.peerAddress?.(gateway.origin) ?? published,
         allowedIps: sortedPrefixes(carried.get(gateway.origin) ?? []),
         keepaliveSeconds: input.settings.keepaliveSeconds
       }

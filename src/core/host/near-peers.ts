@@ -4,7 +4,7 @@
 //   pod on a node → tunnel → gateway → tunnel → gateway of the other cluster; the two tunnels follow each other and are not
 //   nested, so the MTU is that of one.
 import { hostCidr } from '../model/cidr.ts'
-import type { Cidr, Ip, Origin, Role, WireguardKey } from '../model/values.ts'
+import type { Cidr, Ip, Origin, PeerAddress, Role, WireguardKey } from '../model/values.ts'
 import { isWithin } from '../view/authorise.ts'
 import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
 import type { Route, WireguardPeer } from './host-state.ts'
@@ -21,6 +21,7 @@ interface NearInput {
   readonly turnOf?: TurnOf
   readonly local: { readonly publicKey: WireguardKey }
   readonly gatewayHealth?: (origin: Origin) => GatewayHealth
+  readonly peerAddress?: (origin: Origin) => PeerAddress | undefined
   readonly surroundings?: Surroundings
   readonly settings: { readonly keepaliveSeconds: number }
 }
@@ -46,7 +47,7 @@ export function nearPeersOf(own: ClusterView | undefined, input: NearInput): rea
       if (!isFirst(keys, agent.wireguardKey)) return []
       const peer: WireguardPeer = {
         publicKey: agent.wireguardKey,
-        peerAddress: agent.wireguardAddresses[0],
+        peerAddress: input.peerAddress?.(origin) ?? agent.wireguardAddresses[0],
         allowedIps: sortedPrefixes([...sources, ...far]),
         keepaliveSeconds: settings.keepaliveSeconds
       }

@@ -1,5 +1,5 @@
 // A token bucket, which limits how often something may happen. replication/own-origin.ts paces the agent's own batches
-// with it, trust/exchange the items of a neighbour.
+// with it, trust/exchange the items of a neighbour, app/paths the bytes that are carried for a member.
 
 /**
  * Allows `burst` events at once and `perSecond` events per second after that. Unused tokens are saved, up to `burst`.
@@ -16,13 +16,13 @@ export class TokenBucket {
     this.#tokens = burst
   }
 
-  /** Takes one token if there is one; false otherwise. `nowMs` must never decrease from call to call. */
-  take(nowMs: number): boolean {
+  /** Takes this many tokens if there are as many; false otherwise. `nowMs` must never decrease from call to call. */
+  take(nowMs: number, tokens = 1): boolean {
     const earned = ((nowMs - (this.#atMs ?? nowMs)) / 1000) * this.#perSecond
     this.#tokens = Math.min(this.#burst, this.#tokens + earned)
     this.#atMs = nowMs
-    if (this.#tokens < 1) return false
-    this.#tokens--
+    if (this.#tokens < tokens) return false
+    this.#tokens -= tokens
     return true
   }
 }

@@ -318,10 +318,12 @@ function tunnelStop(cluster: ClusterView, ip: Ip, facts: WhyFacts, { have }: Pro
   const { agent: gateway, of } = carrier
   const { node } = gateway.agent
   const tunnel = facts.tunnel(gateway.origin)
+  const way = facts.way?.(gateway.origin)
+  const byPath = way?.reason === undefined ? '' : ` over ${way.path} (${way.reason})`
   if (tunnel?.state === 'up')
     return passes(
       'tunnel',
-      `gateway ${node} of ${of} carries it, and its tunnel is up${tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`}`
+      `gateway ${node} of ${of} carries it, and its tunnel is up${byPath}${tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`}`
     )
   const text = `gateway ${node} of ${of} would carry it, but its tunnel is ${tunnel?.state ?? 'not seen yet'}${tunnel?.reason === undefined ? '' : `: ${tunnel.reason}`}`
   const known = tunnelFault(facts.faults, { cluster: cluster.name, node })

@@ -57,6 +57,8 @@ export interface WhyFacts {
   readonly balanced?: BalancedServices
   /** The tunnel to a gateway; undefined: not seen yet. */
   readonly tunnel: (origin: Origin) => (TunnelState & { readonly rttMs?: number | undefined }) | undefined
+  /** By which path the tunnel goes, and why by no better one; left out, or undefined: not known. */
+  readonly way?: (origin: Origin) => { readonly path: string; readonly reason?: string } | undefined
   /** The host as the latest pass left it, or why nothing is programmed on this host. */
   readonly host: ProgrammedFacts | { readonly off: string }
   /** This host also balances the services of its own cluster, for a site without kube-proxy. */

@@ -34,7 +34,11 @@ function agent({ tunnel = TUNNEL_UP, hasHost = true, hasAddress = true, probePor
     session: {
       control: { view: () => ({ self: 'west', clusters }) },
       facts: { nodeAddress: hasAddress ? WEST : undefined },
-      paths: { tunnels: { of: () => tunnel }, node: { carriers: () => undefined } }
+      paths: {
+        tunnels: { of: () => tunnel },
+        node: { carriers: () => undefined },
+        ways: { of: () => undefined }
+      }
     }
   } as unknown as AgentState
 }

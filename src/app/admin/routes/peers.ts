@@ -3,8 +3,9 @@
 import type { PeerRow, PeersAnswer } from '../../../api/answers.ts'
 import { isFlapping } from '../../../core/host/flapping.ts'
 import { tunnelAgents } from '../../../core/host/nodes.ts'
-import type { Origin, PeerAddress } from '../../../core/model/values.ts'
+import type { Origin } from '../../../core/model/values.ts'
 import type { AgentView, ClusterView } from '../../../core/view/view.ts'
+import { peerHostOf } from '../../host/reached-first.ts'
 import { refusalText } from '../../session/path-faults.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
@@ -71,8 +72,7 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
     state: shown,
     ...(tunnel === undefined || tunnel.changes === 0 ? {} : { changes: tunnel.changes }),
     ...(reasons.length === 0 ? {} : { reason: reasons.join('; ') }),
-    path: self || (!isEnd && agent.role === 'node') ? '-' : pathOf(agent.wireguardAddresses, carrier),
-    ...(stats?.peerAddress === undefined ? {} : { endpoint: stats.peerAddress }),
+    ...(self || (!isEnd && agent.role === 'node') ? { path: '-' } : pathFields(session, entry, carrier)),
     ...(tunnel?.rttMs === undefined ? {} : { rttMs: Math.round(tunnel.rttMs * 100) / 100 }),
     ...(stats?.lastHandshakeMs === undefined
       ? {}
@@ -90,10 +90,29 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
   }
 }
 
-/** How packets to an agent go, as `meshctl peers` and `meshctl ping` show it. `carrier`: on a node, its gateway. */
-export function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {
-  if (carrier !== undefined) return `via ${carrier}`
-  return addresses.length === 0 ? 'dial-in' : 'direct'
+/**
+ * How packets to an agent go, as `meshctl peers` and `meshctl ping` show it, and to which address. `carrier`: on a node, its
+ * gateway.
+ */
+export function pathFields(
+  session: Session,
+  { origin, agent }: AgentView,
+  carrier: string | undefined
+): Pick<PeerRow, 'path' | 'pathReason' | 'endpoint'> {
+  if (carrier !== undefined) return { path: `via ${carrier}` }
+  const way = session.paths.ways.of(origin)
+  if (way !== undefined && way.path !== 'direct') {
+    const address = session.control.neighbour(origin)?.address
+    const host = peerHostOf(address)
+    const endpoint =
+      host === undefined ? {} : { endpoint: `${host}:${/\/tcp\/(\d+)/.exec(address ?? '')?.[1]}` }
+    return { path: way.path, ...(way.reason === undefined ? {} : { pathReason: way.reason }), ...endpoint }
+  }
+  const { peerAddress } = session.paths.tunnels.of(origin)?.stats ?? {}
+  return {
+    path: agent.wireguardAddresses.length === 0 ? 'dial-in' : 'direct',
+    ...(peerAddress === undefined ? {} : { endpoint: peerAddress })
+  }
 }
 
 /**

@@ -17,7 +17,7 @@ import { answersProbes } from '../../session/tunnels.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import type { AdminHandlers } from '../server.ts'
-import { pathOf } from './peers.ts'
+import { pathFields } from './peers.ts'
 
 // A reply that takes longer counts as lost; a satellite link takes 0.7 s.
 const WAIT_MS = 2000
@@ -73,9 +73,10 @@ function gatewaysNamed({ control }: Session, name: string): readonly AgentView[]
 async function pingOne(
   state: AgentState,
   session: Session,
-  { origin, agent }: AgentView,
+  entry: AgentView,
   { cluster, count, intervalMs }: Requests['ping']
 ): Promise<PingRow> {
+  const { origin, agent } = entry
   const tunnel = session.paths.tunnels.of(origin)
   const view = session.control.view()
   const carrier = session.paths.node.carriers(view)?.get(cluster as ClusterName)?.agent.node
@@ -97,8 +98,7 @@ async function pingOne(
   return {
     node: agent.node,
     peerId: origin,
-    path: pathOf(agent.wireguardAddresses, carrier),
-    ...(after?.stats?.peerAddress === undefined ? {} : { endpoint: after.stats.peerAddress }),
+    ...pathFields(session, entry, carrier),
     ...(to === undefined ? {} : { address: to }),
     tunnel: after?.state ?? 'connecting',
     ...(reason === undefined ? {} : { reason }),

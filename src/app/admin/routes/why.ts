@@ -77,6 +77,7 @@ function factsOf(state: AgentState, session: Session): WhyFacts {
     withdrawn: session.withdrawn,
     balanced: session.balancing.services(),
     tunnel: (origin) => session.paths.tunnels.of(origin),
+    way: (origin) => session.paths.ways.of(origin),
     host: programmed ?? { off: hostFault ?? 'the first pass has not ended yet' },
     balancesOwn: balancesOwn(settings),
     faults: state.health.faults()

@@ -1,7 +1,9 @@
 // Decides which address of a peer counts: the one that was set, or the one that WireGuard learned from packets of the
 // peer (roaming). A peer behind a NAT or with a new address is reached only at the learned address, so the learned one
-// must not be overwritten while it works. wireguard.ts calls this class after each reading and each change of the
+// must not be overwritten while it works. Sockets of this agent on loopback, which stand for a peer whose datagrams it
+// carries (core/host/tunnel-path.ts), count as no learned address: the agent decides by itself when they are used. wireguard.ts calls this class after each reading and each change of the
 // device; the class keeps invariants 3 and 4 of wireguard.ts.
+import { isCarrierAddress } from '../../../../core/host/tunnel-path.ts'
 import type { WireguardPeer } from '../../../../core/host/host-state.ts'
 import type { PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
 import type { WgPeer } from './wg-dump.ts'
@@ -65,7 +67,8 @@ export class LearnedAddresses {
   observed(peer: WgPeer): PeerAddress | undefined {
     if (!this.#desired.has(peer.publicKey)) return peer.peerAddress
     const desired = this.#desired.get(peer.publicKey)
-    return desired === undefined || this.#isRecent(peer) ? desired : peer.peerAddress
+    if (desired === undefined) return undefined
+    return this.#isRecent(peer) && !isCarrierAddress(peer.peerAddress) ? desired : peer.peerAddress
   }
 
   /** Returns the peers to set, without an address where the device has learned another one that works. */
@@ -75,6 +78,8 @@ export class LearnedAddresses {
       const now = byKey.get(peer.publicKey)
       const isLearned =
         now?.peerAddress !== undefined &&
+        !isCarrierAddress(now.peerAddress) &&
+        !isCarrierAddress(peer.peerAddress) &&
         this.#isRecent(now) &&
         now.peerAddress !== this.#desired.get(peer.publicKey)
       return isLearned ? { ...peer, peerAddress: undefined } : peer

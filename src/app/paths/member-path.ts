@@ -1,0 +1,219 @@
+// The path of the tunnel to one member (core/host/tunnel-path.ts): its socket on loopback while datagrams are carried, what
+// is carried and dropped, and the tries of direct.
+//
+//   WireGuard → socket on loopback → carrier → the agent of the other end → its socket on loopback → its WireGuard
+//
+// Invariants
+//   1. Only datagrams with the form of WireGuard's are carried, at the rate of the setting, and few that begin a handshake.
+//   2. After a try of direct was answered, nothing is handed to WireGuard for SETTLE_MS: a late datagram would bring its
+//      endpoint back to loopback. The other end sends directly by then.
+//   3. The sockets are as many as the members that have been carried.
+import {
+  isCarrierAddress,
+  isTryDue,
+  nextPath,
+  SETTLE_MS,
+  startPath,
+  tried,
+  type PathFacts,
+  type PathState
+} from '../../core/host/tunnel-path.ts'
+import { datagramKind, sessionOf } from '../../core/host/wireguard-datagram.ts'
+import { TokenBucket } from '../../core/model/token-bucket.ts'
+import type { ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
+import type { DatagramOutcome } from '../../io/p2p/datagrams.ts'
+import { CarrierSocket } from '../../io/path/carrier-socket.ts'
+import { tryDirect } from '../../io/path/direct-try.ts'
+import { monotonicMs } from '../observe/clock.ts'
+import type { Carried } from './carried.ts'
+
+/** The member at the other end, as its record says. */
+export interface PathPeer {
+  readonly origin: Origin
+  readonly cluster: ClusterName
+  readonly node: string
+  readonly key: WireguardKey
+  /** UDP addresses of its WireGuard; empty: only it can start direct. */
+  readonly addresses: readonly PeerAddress[]
+}
+
+interface MemberPathOptions {
+  readonly peer: PathPeer
+  readonly wireguardPort: number
+  /** Bytes a second that are carried in each direction. */
+  readonly bytesPerSecond: number
+  readonly send: (peer: Origin, datagram: Uint8Array) => DatagramOutcome
+  /** The round trip of the control connection in milliseconds; undefined: not measured. */
+  readonly rttMs: (peer: Origin) => number | undefined
+  readonly count: Carried['count']
+  /** Called when WireGuard is to send to another address, and when the path has changed. */
+  readonly onChange: (before: PathState) => void
+  readonly onError: (error: Error) => void
+}
+
+// Bytes that may come at once, in seconds of the rate: TCP sends in bursts of a round trip.
+const BURST_SECONDS = 0.25
+/**
+ * WireGuard makes a session every 2 min and repeats a handshake every 5 s. All carried members share the loopback address, by
+ * which WireGuard bounds handshakes under load, so one of them must not use it up.
+ */
+const HANDSHAKES = { burst: 10, perSecond: 1 }
+/** A session is renewed every 2 min, and the one before is still used for a while. */
+const SESSIONS_MAX = 3
+// Milliseconds to wait for the answer of a try. The datagram of the try is late by as much when UDP is blocked.
+const TRY_WAIT_MS = { min: 300, max: 1_000 }
+/** How long nothing is carried for a member that carried the datagrams of another one. */
+const BLOCKED_MS = 60_000
+/** How long a member counts as one that carries nothing, after it has refused the stream. */
+const UNSUPPORTED_MS = 60_000
+
+/** See the head of this file. */
+export class MemberPath {
+  peer: PathPeer
+  readonly #options: MemberPathOptions
+  #state: PathState
+  #socket: CarrierSocket | undefined
+  readonly #rates: { readonly in: TokenBucket; readonly out: TokenBucket }
+  readonly #handshakes = new TokenBucket(HANDSHAKES)
+  /** Numbers by which our WireGuard knows its sessions with the member, the newest last. */
+  #sessions: readonly number[] = []
+  /** True: the next datagram of data is used for a try of direct. */
+  #wantsTry = false
+  /** Ends the try that runs; undefined: none runs. */
+  #endTry: (() => void) | undefined
+  /** The address at which the latest try was answered. */
+  #answered: PeerAddress | undefined
+  #settledMs = -Infinity
+  #blockedMs = -Infinity
+  #unsupportedMs = -Infinity
+
+  constructor(options: MemberPathOptions, nowMs: number) {
+    const { bytesPerSecond } = options
+    const rate = { burst: bytesPerSecond * BURST_SECONDS, perSecond: bytesPerSecond }
+    this.peer = options.peer
+    this.#options = options
+    this.#rates = { in: new TokenBucket(rate), out: new TokenBucket(rate) }
+    this.#state = startPath(nowMs)
+  }
+
+  get state(): PathState {
+    return this.#state
+  }
+
+  /** The address to which WireGuard is to send; undefined: the one that the member publishes. */
+  get address(): PeerAddress | undefined {
+    if (this.#state.isCarried) return this.#socket?.address
+    return this.peer.addresses.find((address) => address === this.#answered)
+  }
+
+  /** The loopback address of this member; undefined: nothing was carried for it. */
+  get carrierAddress(): PeerAddress | undefined {
+    return this.#socket?.address
+  }
+
+  /** Whether the member takes what is carried, as far as is known. */
+  isCarrying(nowMs: number): boolean {
+    return nowMs - this.#unsupportedMs > UNSUPPORTED_MS && nowMs > this.#blockedMs
+  }
+
+  /** Judges the path. `endpoint`: where WireGuard sends now. */
+  judge(
+    peer: PathPeer,
+    endpoint: PeerAddress | undefined,
+    facts: Omit<PathFacts, 'sendsTo' | 'hasAddress'>
+  ): void {
+    this.peer = peer
+    const sendsTo = endpoint === undefined ? undefined : isCarrierAddress(endpoint) ? 'carrier' : 'peer'
+    const all: PathFacts = { ...facts, sendsTo, hasAddress: peer.addresses.length > 0 }
+    this.#become(nextPath(this.#state, all))
+    if (this.#state.isCarried) this.#open()
+    this.#wantsTry = isTryDue(this.#state, all)
+  }
+
+  /** Takes a datagram that has come by the carrier, and hands it to WireGuard. */
+  received(datagram: Uint8Array): void {
+    const { count } = this.#options
+    const nowMs = monotonicMs()
+    const kind = datagramKind(datagram)
+    if (kind === undefined) return count('in', 'malformed')
+    if (nowMs < this.#blockedMs) return count('in', 'refused')
+    const isWithin = kind !== 'initiation' || this.#handshakes.take(nowMs)
+    if (!isWithin || !this.#rates.in.take(nowMs, datagram.length)) return count('in', 'rate')
+    if (kind === 'data') this.#learn(sessionOf(datagram))
+    if (nowMs < this.#settledMs) return count('in', 'settling')
+    count('in', 'carried')
+    this.#open().deliver(datagram)
+  }
+
+  /** Carries nothing for a while: the member has carried the datagrams of another one. */
+  block(nowMs: number): void {
+    this.#blockedMs = nowMs + BLOCKED_MS
+  }
+
+  isBlocked(nowMs: number): boolean {
+    return nowMs < this.#blockedMs
+  }
+
+  close(): void {
+    this.#endTry?.()
+    this.#endTry = undefined
+    this.#socket?.close()
+    this.#socket = undefined
+  }
+
+  #open(): CarrierSocket {
+    return (this.#socket ??= new CarrierSocket({
+      wireguardPort: this.#options.wireguardPort,
+      onDatagram: (datagram) => this.#left(datagram),
+      onChange: (error) => {
+        if (error === undefined) return this.#options.onChange(this.#state)
+        this.#socket = undefined // the next look opens another one
+        this.#options.onError(error)
+      }
+    }))
+  }
+
+  /** Takes a datagram that WireGuard has sent to the loopback address. */
+  #left(datagram: Uint8Array): void {
+    if (!this.#wantsTry || this.#endTry !== undefined || datagramKind(datagram) !== 'data')
+      return this.#carry(datagram)
+    this.#wantsTry = false
+    const { rttMs } = this.#options
+    const waitMs = 2 * (rttMs(this.peer.origin) ?? 0) + TRY_WAIT_MS.min
+    this.#endTry = tryDirect({
+      addresses: this.peer.addresses,
+      datagram,
+      waitMs: Math.min(waitMs, TRY_WAIT_MS.max),
+      isAnswer: (answer) => datagramKind(answer) === 'data' && this.#sessions.includes(sessionOf(answer)),
+      onEnd: (answer) => {
+        this.#endTry = undefined
+        const nowMs = monotonicMs()
+        if (answer === undefined) this.#carry(datagram)
+        else {
+          this.#socket?.deliver(answer.datagram)
+          this.#answered = answer.address
+          this.#settledMs = nowMs + SETTLE_MS
+        }
+        this.#become(tried(this.#state, { nowMs, isAnswered: answer !== undefined }))
+      }
+    })
+  }
+
+  #carry(datagram: Uint8Array): void {
+    const { count, send } = this.#options
+    if (!this.#rates.out.take(monotonicMs(), datagram.length)) return count('out', 'rate')
+    const outcome = send(this.peer.origin, datagram)
+    if (outcome === 'unsupported') this.#unsupportedMs = monotonicMs()
+    count('out', outcome === 'sent' ? 'carried' : outcome)
+  }
+
+  #learn(session: number): void {
+    if (!this.#sessions.includes(session)) this.#sessions = [...this.#sessions, session].slice(-SESSIONS_MAX)
+  }
+
+  #become(state: PathState): void {
+    const before = this.#state
+    this.#state = state
+    if (before.isCarried !== state.isCarried) this.#options.onChange(before)
+  }
+}
