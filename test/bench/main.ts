@@ -15,6 +15,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Step[]>>> = {
   host: async () => [
     { title: 'host', measure: (await import('./host.ts')).rows },
     ...(await import('./change.ts')).steps,
+    ...(await import('./paths.ts')).steps,
     ...(await import('./churn.ts')).steps
   ],
   replication: async () => [
