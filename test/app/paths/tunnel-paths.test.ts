@@ -108,8 +108,10 @@ describe('the paths of tunnels', () => {
     look(1)
     assert.equal(counts.get('in refused'), 1)
     assert.equal(counts.get('in malformed'), 4)
-    // 10 handshakes of 40, and at most 27 of the 40 large ones.
-    assert.equal(counts.get('in carried'), 1 + 10 + 27)
+    // 10 of the 40 handshakes and 27 of the 40 large ones, and some more on a slow machine, as time passes.
+    const carried = counts.get('in carried') ?? 0
+    assert.ok(carried >= 1 + 10 + 27 && carried < 60, String(carried))
+    assert.equal(counts.get('in rate'), 81 - carried)
     // The kernel drops some of a burst; each member has a socket of its own.
     await eventually(() => new Set(heard.map(({ from }) => from)).size === 2)
   })
