@@ -58,7 +58,7 @@ describe('meshctl why', function () {
   })
 
   it('is a test of meshctl verify, which tests the tunnel and services of each cluster and leaves nothing', async () => {
-    const before = await west().gateway.exec(['nft', 'list', 'ruleset'])
+    const before = await west().gateway.exec(['nft', '-t', 'list', 'ruleset'])
     const { stdout, exitCode } = await west().ctl('verify', '-s', '20', '--json')
     assert.equal(exitCode, 0, stdout)
     const { results } = JSON.parse(stdout) as {
@@ -72,7 +72,7 @@ describe('meshctl why', function () {
     assert.ok(results.some(({ subject }) => subject === `${NAME}:80`))
     const withoutCounters = (text: string) => text.replaceAll(/packets \d+ bytes \d+/g, '')
     assert.equal(
-      withoutCounters((await west().gateway.exec(['nft', 'list', 'ruleset'])).stdout),
+      withoutCounters((await west().gateway.exec(['nft', '-t', 'list', 'ruleset'])).stdout),
       withoutCounters(before.stdout)
     )
   })
