@@ -108,7 +108,7 @@ describe('meshctl install and uninstall', () => {
       EXIT.usage,
       /--set: "x" is not key=value\n {2}fix: /
     ],
-    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, mesh/],
+    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, nodes, mesh/],
     [['install', '--no-token', '--dry-run', '--cluster-dns', 'bind'], EXIT.usage, /auto, openshift, coredns/],
     [
       ['install', '--no-token', '--kubeconfig', '/nonexistent'],

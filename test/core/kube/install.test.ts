@@ -220,7 +220,7 @@ const cases = fc
     options: fc.record<Partial<InstallOptions>>(
       {
         image: fc.constant('registry.test/meshd:2'),
-        mode: fc.constantFrom('gateway', 'mesh'),
+        mode: fc.constantFrom('gateway', 'nodes', 'mesh'),
         settings: fc.constantFrom({}, { 'http-listen': 'off' }, { 'log-level': 'debug' })
       },
       { requiredKeys: [] }
