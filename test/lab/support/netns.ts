@@ -304,7 +304,7 @@ function remove(id: string): void {
   for (const name of list(WIREGUARD_SOCKETS)) {
     if (name.startsWith(`rz${id}`)) rmSync(`${WIREGUARD_SOCKETS}/${name}`, { force: true })
   }
-  removeCgroups(`rz-${id}-`)
+  removeCgroups(`rz-${id}-`, { waits: true })
   rmSync(`${OWNERS}/${id}`, { force: true })
 }
 

@@ -5,6 +5,6 @@ import { removeCgroups } from './nodes/cgroups.ts'
 if (Lab.requirements() === undefined) {
   const lab = await Lab.create('sweep') // a new lab sweeps those of the dead first
   await lab.close()
-  removeCgroups('rz-')
+  removeCgroups('rz-', { waits: false })
 }
 process.exit()

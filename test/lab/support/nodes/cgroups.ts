@@ -25,10 +25,17 @@ export function makeCgroups(name: string): readonly string[] {
   })
 }
 
-/** Removes the cgroups whose names begin with `prefix`, with all below them. One that has a process stays. */
-export function removeCgroups(prefix: string): void {
-  for (const controller of CONTROLLERS)
-    for (const folder of below(join(MOUNT, controller), prefix, DEPTH_MAX)) removeTree(folder)
+/**
+ * Removes the cgroups whose names begin with `prefix`, with all below them. One that has a process stays. `waits`: the
+ * processes are ending, so it is tried again for a second.
+ */
+export function removeCgroups(prefix: string, { waits }: { readonly waits: boolean }): void {
+  for (let attempt = 0; attempt < (waits ? 50 : 1); attempt++) {
+    const found = CONTROLLERS.flatMap((controller) => below(join(MOUNT, controller), prefix, DEPTH_MAX))
+    for (const folder of found) removeTree(folder)
+    if (!found.some((folder) => existsSync(folder))) return
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+  }
 }
 
 function below(folder: string, prefix: string, depth: number): string[] {

@@ -37,7 +37,7 @@ export interface NodeConfig {
   readonly podsCidr: string
   readonly dnsAddress: string
   /** What kubelet and kube-proxy of this node connect with. */
-  kubeconfig(user: string): string
+  readonly kubeconfig: (user: string) => string
 }
 
 export class LabNode {
