@@ -82,6 +82,25 @@ describe('installObjects', () => {
     })
   })
 
+  it('has in the mode nodes an agent on each node, of which those without the gateway label have the role node', () => {
+    const [gateways, nodes] = install('kubernetes', { mode: 'nodes', settings: { role: 'gateway' } }).filter(
+      ({ kind }) => kind === 'DaemonSet'
+    )
+    assert.equal(gateways?.metadata.name, 'rhizome')
+    assert.equal(nodes?.metadata.name, 'rhizome-node')
+    const pod = fieldsAt(nodes as unknown as Fields, 'spec', 'template', 'spec')
+    assert.match(JSON.stringify(pod['affinity']), /"rhizome\.io\/gateway","operator":"NotIn","values":\[""\]/)
+    // The settings choose no other role for these.
+    assert.match(JSON.stringify(pod['containers']), /\{"name":"RHIZOME_ROLE","value":"node"\}/)
+    assert.doesNotMatch(JSON.stringify(gateways), /RHIZOME_ROLE/)
+    const services = install('kubernetes-webhook', { mode: 'nodes' }).filter(({ kind }) => kind === 'Service')
+    for (const { spec } of services as unknown as { spec: { selector: unknown } }[])
+      assert.notDeepEqual(
+        spec.selector,
+        fieldsAt(nodes as unknown as Fields, 'spec', 'selector', 'matchLabels')
+      )
+  })
+
   it('has its probes, ports and Services where the settings make the agent listen', () => {
     const probe = (listen: string): unknown => {
       const daemonSet = agents(install('kubernetes', { settings: { 'http-listen': listen } }))
