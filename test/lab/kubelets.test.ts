@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { eventually } from '../eventually.ts'
 import type { PodReply, PodRequest } from '../demo/pod.ts'
+import { requireLab } from './support/require.ts'
 import type { LabNode } from './support/nodes/node.ts'
 import { NODE_PROGRAMS_BUILD_MS, nodesImpossible } from './support/nodes/programs.ts'
 import { NAMES, serviceAddress, World, type ClusterName } from './support/nodes/world.ts'
@@ -25,15 +26,24 @@ describe('real Kubernetes nodes', function () {
 
   before(async function () {
     this.timeout(NODE_PROGRAMS_BUILD_MS)
+    requireLab(this)
     const reason = nodesImpossible()
-    if (reason !== undefined) return this.skip()
+    if (reason !== undefined) {
+      console.error(`SKIPPED: ${reason}`)
+      this.skip()
+    }
     execFileSync(process.execPath, ['build/bundle.ts'])
     world = await World.raise('kubelets')
     pods = (await Promise.all(NAMES.map(podsOf))).flat()
     for (const node of nodes()) former.set(node.name, await networkOf(node))
     await world.join()
   })
-  after(() => world?.close())
+  after(async () => {
+    if (world === undefined) return
+    const seconds = nodes().reduce((sum, node) => sum + node.processorSeconds(), 0)
+    console.log(`      processor time of the four nodes and their containers: ${seconds.toFixed(0)} s`)
+    await world.close()
+  })
 
   it('every pod reaches every pod, with its own address', async () => {
     for (const from of pods)

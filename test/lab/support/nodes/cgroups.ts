@@ -25,6 +25,12 @@ export function makeCgroups(name: string): readonly string[] {
   })
 }
 
+/** The processor time in seconds that all processes in these cgroups have used; `files`: from makeCgroups. */
+export function processorSeconds(files: readonly string[]): number {
+  const file = files.find((each) => each.includes('/cpuacct/'))?.replace(/cgroup\.procs$/, 'cpuacct.usage')
+  return file === undefined ? 0 : Number(readFileSync(file, 'utf8')) / 1e9
+}
+
 /**
  * Removes the cgroups whose names begin with `prefix`, with all below them. One that has a process stays. `waits`: the
  * processes are ending, so it is tried again for a second.

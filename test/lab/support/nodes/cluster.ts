@@ -12,6 +12,7 @@ import type { ExecOptions, ExecResult } from '../netns.ts'
 import { IMAGES } from './images.ts'
 import { LabNode, type NodeConfig, type NodePlan } from './node.ts'
 import { dnsObjects, nodeObjects } from './objects.ts'
+import type { Programs } from './programs.ts'
 
 const run = promisify(execFile)
 const PORT = 6443
@@ -93,6 +94,11 @@ export class LabCluster {
 
   get #first(): LabNode {
     return this.nodes[0] ?? assert.fail('a cluster has a node')
+  }
+
+  /** Paths of programs for the administrator. */
+  get tools(): Pick<Programs, 'kubectl' | 'helm'> {
+    return this.#parts.programs
   }
 
   get kubeconfig(): string {

@@ -2,13 +2,12 @@
 // this file is its first process. Invariant: the node lives as long as the standard input of `init` is open, so it ends with this process,
 // however this process ends.
 import assert from 'node:assert/strict'
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-import type { ExecResult, Lab, Namespace } from '../netns.ts'
-import { makeCgroups } from './cgroups.ts'
+import type { Lab, Namespace } from '../netns.ts'
+import { makeCgroups, processorSeconds } from './cgroups.ts'
 import { copyStore } from './store.ts'
 import type { Programs } from './programs.ts'
 
@@ -48,8 +47,14 @@ export class LabNode {
   readonly folder: string
   readonly #config: NodeConfig
   readonly #init: ChildProcess
+  readonly #cgroups: readonly string[]
 
-  private constructor(plan: NodePlan, namespace: Namespace, config: NodeConfig, init: ChildProcess) {
+  private constructor(
+    plan: NodePlan,
+    namespace: Namespace,
+    config: NodeConfig,
+    { init, cgroups }: { readonly init: ChildProcess; readonly cgroups: readonly string[] }
+  ) {
     this.name = plan.name
     this.address = plan.address
     this.podCidr = plan.podCidr
@@ -57,6 +62,7 @@ export class LabNode {
     this.folder = join(config.folder, plan.name)
     this.#config = config
     this.#init = init
+    this.#cgroups = cgroups
   }
 
   /** The node with its network and nothing that runs. The lab has the namespace `wan` with the bridge `wan`. */
@@ -72,33 +78,22 @@ export class LabNode {
     const folder = join(config.folder, plan.name)
     mkdirSync(join(folder, 'root/etc/cni/net.d'), { recursive: true })
     await copyStore(config.store, join(folder, 'root/var/lib/containerd'))
-    const init = spawn(
-      'sh',
-      ['-c', ENTER, INIT, folder, plan.name, namespace.name, ...makeCgroups(namespace.name)],
-      { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, PATH: pathOf(config.programs) } }
-    )
+    const cgroups = makeCgroups(namespace.name)
+    const init = spawn('sh', ['-c', ENTER, INIT, folder, plan.name, namespace.name, ...cgroups], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, PATH: pathOf(config.programs) }
+    })
     init.stdin.on('error', () => undefined) // the node has ended
     await Promise.race([
       once(init.stdout, 'data'),
       once(init, 'exit').then(() => assert.fail(`the node ${plan.name} did not start`))
     ])
-    return new LabNode(plan, namespace, config, init)
+    return new LabNode(plan, namespace, config, { init, cgroups })
   }
 
   /** A program in the background, with the log <name>.log in the folder of the node. */
   start(name: string, argv: readonly string[]): void {
     this.#init.stdin?.write(`start ${[name, ...argv].map(quoted).join(' ')}\n`)
-  }
-
-  /** Runs a command in all namespaces of the node. */
-  async exec(argv: readonly string[]): Promise<ExecResult> {
-    const { stdout, stderr } = await promisify(execFile)('nsenter', [
-      '-t',
-      String(this.#pid()),
-      '-a',
-      ...argv
-    ])
-    return { stdout, stderr, exitCode: 0 }
   }
 
   /** containerd, kubelet and kube-proxy. The Node object exists already, with its podCIDR. */
@@ -136,6 +131,11 @@ export class LabNode {
     return readFileSync(join(this.folder, `${name}.log`), 'utf8').slice(-4000)
   }
 
+  /** The processor time in seconds that the node and its containers have used. */
+  processorSeconds(): number {
+    return processorSeconds(this.#cgroups)
+  }
+
   /** Ends all processes of the node. */
   async stop(): Promise<void> {
     if (this.#init.exitCode !== null || this.#init.signalCode !== null) return
@@ -144,8 +144,8 @@ export class LabNode {
     await gone
   }
 
-  /** The first process of the node, as this namespace of processes counts. */
-  #pid(): number {
+  /** The id of the node's first process, as this namespace of processes counts. */
+  pid(): number {
     const parent = this.#init.pid ?? assert.fail('the node does not run')
     return Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ')[0])
   }

@@ -40,6 +40,8 @@ export class World {
     const programs = await nodePrograms()
     const folder = mkdtempSync(join(tmpdir(), 'rhizome-nodes-'))
     const lab = await Lab.create(label)
+    // After the listener of the lab, which ends what uses the folder.
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
     try {
       await lab.bridge(await lab.namespace('wan'), 'wan', '203.0.113.1/24')
       say('making the images of the containers')
