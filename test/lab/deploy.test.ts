@@ -176,7 +176,10 @@ describe('deploy, on a real API server', function () {
         [OPENSHIFT, ['--openshift']],
         [['--set=mode=mesh'], ['--mode=mesh']],
         [['--set=mode=gateway'], ['--mode=gateway']],
-        [['--set=mode=nodes', '--set=settings.role=gateway'], ['--mode=nodes', '--set=role=gateway']],
+        [
+          ['--set=mode=nodes', '--set=settings.role=gateway'],
+          ['--mode=nodes', '--set=role=gateway']
+        ],
         [['--set=clusterDns.target=off'], ['--cluster-dns=off']],
         [
           ['--set=image.repository=registry.example/meshd,image.tag=9.1.0'],

@@ -207,7 +207,11 @@ describe('meshctl install and uninstall', () => {
         for (const path of ABSENT) small.fail('any', path, absent, Infinity)
         for (const each of nodes) small.put(NODES, each)
         const { code, stderr } = await meshctl([
-          ...['install', '--no-token', '--no-openshift', '--kubeconfig', small.kubeconfig],
+          'install',
+          '--no-token',
+          '--no-openshift',
+          '--kubeconfig',
+          small.kubeconfig,
           ...args
         ])
         const applied = small.requests.flatMap(

@@ -88,17 +88,14 @@ describe('installObjects', () => {
     )
     assert.equal(gateways?.metadata.name, 'rhizome')
     assert.equal(nodes?.metadata.name, 'rhizome-node')
-    const pod = fieldsAt(nodes as unknown as Fields, 'spec', 'template', 'spec')
+    const pod = fieldsAt(nodes, 'spec', 'template', 'spec')
     assert.match(JSON.stringify(pod['affinity']), /"rhizome\.io\/gateway","operator":"NotIn","values":\[""\]/)
     // The settings choose no other role for these.
     assert.match(JSON.stringify(pod['containers']), /\{"name":"RHIZOME_ROLE","value":"node"\}/)
     assert.doesNotMatch(JSON.stringify(gateways), /RHIZOME_ROLE/)
     const services = install('kubernetes-webhook', { mode: 'nodes' }).filter(({ kind }) => kind === 'Service')
     for (const { spec } of services as unknown as { spec: { selector: unknown } }[])
-      assert.notDeepEqual(
-        spec.selector,
-        fieldsAt(nodes as unknown as Fields, 'spec', 'selector', 'matchLabels')
-      )
+      assert.notDeepEqual(spec.selector, fieldsAt(nodes, 'spec', 'selector', 'matchLabels'))
   })
 
   it('has its probes, ports and Services where the settings make the agent listen', () => {
