@@ -56,9 +56,9 @@ ${enter.join('\n')}
   *) echo "usage: $0 kubectl|helm|meshctl|${clusters[name].nodes.map((node) => node.name).join('|')} ARGUMENTS" >&2; exit 2 ;;
 esac
 `
-    writeFileSync(join(folder, name), script, { mode: 0o755 })
+    writeFileSync(join(folder, `in-${name}`), script, { mode: 0o755 })
   }
-  const at = (name: ClusterName): string => join(folder, name)
+  const at = (name: ClusterName): string => join(folder, `in-${name}`)
   return `
 In another terminal, as root:
   ${at('west')} kubectl get pods -A -o wide
