@@ -40,9 +40,15 @@ demo: node_modules/.package-lock.json ## three clusters become one network, in n
 	@node build/bundle.ts
 	@test/demo/run $(ARGS)
 
+lab: node_modules/.package-lock.json ## two real Kubernetes clusters of two nodes each, joined, until Ctrl-C (as root; builds for 20 min the first time)
+	@build/setup test
+	@node build/bundle.ts
+	@PROGRAM=test/lab/support/nodes/main.ts test/demo/run
+
 test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, a virtual machine)
 	@build/setup test
-	@build/kube-lab >/dev/null
+	@build/kube-lab nodes >/dev/null
+	@build/node-tools >/dev/null
 	@build/helm >/dev/null
 	@[ "$$(uname -m)" != x86_64 ] || build/guest >/dev/null
 	$(MAKE) --no-print-directory types lint
@@ -71,4 +77,4 @@ clean: ## remove what was built, and what a broken run of the demo or the tests 
 	@if [ -d node_modules ]; then node test/lab/support/sweep.ts; fi
 	rm -rf dist dist.* coverage
 
-.PHONY: help gen build types lint unit check demo test coverage bench sim soak manifests clean
+.PHONY: help gen build types lint unit check demo lab test coverage bench sim soak manifests clean

@@ -39,9 +39,13 @@ export interface PodReply {
 
 const [, program = '', podName = 'pod', ...podAddresses] = process.argv
 const isIpv6 = podAddresses[0]?.includes(':') === true
-if (/pod\.[jt]s$/.test(program)) serve(podName, podAddresses)
+if (/pod\.[jt]s$/.test(program)) {
+  serve(podName, podAddresses)
+  obey()
+}
 
-function serve(pod: string, addresses: readonly string[]): void {
+/** Answers on the ports of a pod. */
+export function serve(pod: string, addresses: readonly string[]): void {
   const hello = (client: string): string => `${JSON.stringify({ pod, client } satisfies PodAnswer)}\n`
   for (const address of addresses) {
     for (const port of [8080, 8443, 9090]) {
@@ -54,6 +58,10 @@ function serve(pod: string, addresses: readonly string[]): void {
     socket.on('message', (_, from) => socket.send(hello(from.address), from.port, from.address))
     socket.bind(9125, address)
   }
+}
+
+/** Is a client for each line of standard input. */
+function obey(): void {
   createInterface({ input: process.stdin })
     .on('line', (line) => {
       void act(JSON.parse(line) as PodRequest).then((reply) =>
@@ -64,7 +72,8 @@ function serve(pod: string, addresses: readonly string[]): void {
   process.stdout.write('ready\n')
 }
 
-async function act(request: PodRequest): Promise<PodReply> {
+/** Is a client, as the request says. */
+export async function act(request: PodRequest): Promise<PodReply> {
   const started = performance.now()
   const answers: PodAnswer[] = []
   let addresses: string[] = []

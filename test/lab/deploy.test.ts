@@ -176,6 +176,10 @@ describe('deploy, on a real API server', function () {
         [OPENSHIFT, ['--openshift']],
         [['--set=mode=mesh'], ['--mode=mesh']],
         [['--set=mode=gateway'], ['--mode=gateway']],
+        [
+          ['--set=mode=nodes', '--set=settings.role=gateway'],
+          ['--mode=nodes', '--set=role=gateway']
+        ],
         [['--set=clusterDns.target=off'], ['--cluster-dns=off']],
         [
           ['--set=image.repository=registry.example/meshd,image.tag=9.1.0'],
@@ -253,6 +257,7 @@ describe('deploy, on a real API server', function () {
       ['Kubernetes', []],
       ['Kubernetes with all there is', EVERYTHING],
       ['Kubernetes in the mode mesh, over IPv6', ['--set=mode=mesh,ipFamily=IPv6']],
+      ['Kubernetes in the mode nodes', ['--set=mode=nodes']],
       ['OpenShift with all there is', [...OPENSHIFT, ...EVERYTHING]]
     ] as const) {
       it(`accepts every object for ${name}`, async () => {

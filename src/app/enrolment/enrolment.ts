@@ -38,7 +38,7 @@ import { restoreBackup, type Restored, type RestoreRequest } from './restoration
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
-import { maySpeak, refuseNode } from './node-enrolment.ts'
+import { maySpeak, refuseNode, sharedAddresses } from './node-enrolment.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -337,7 +337,7 @@ export class Enrolment {
       self: () => {
         const { control, facts } = current.required()
         const stands = (key: KeyId) => control.members.standing().clusters.get(key)?.verdict.stands === true
-        return { origin: control.origin, addresses: facts.multiaddrs, stands }
+        return { origin: control.origin, addresses: sharedAddresses(settings, facts.multiaddrs), stands }
       },
       take: async (secret) => {
         const next = withShared(await node.current(), secret, { crypto, nowMs: Date.now() })

@@ -19,6 +19,17 @@ export function tokenFor(settings: Pick<Settings, 'role'>, token: string | undef
   return roleOf(settings) === 'node' ? undefined : token
 }
 
+/**
+ * The addresses that the Secret of the cluster gets of an agent, for the agents that are added later. A node refuses all
+ * others, so it has none.
+ */
+export function sharedAddresses(
+  settings: Pick<Settings, 'role'>,
+  multiaddrs: readonly string[]
+): readonly string[] {
+  return roleOf(settings) === 'node' ? [] : multiaddrs
+}
+
 /** Whether an agent may publish the services of its cluster. A node is a leaf, and its cluster has gateways for this. */
 export function maySpeak(settings: Pick<Settings, 'role'>): boolean {
   return roleOf(settings) === 'gateway'

@@ -85,11 +85,17 @@ export class ToldToJoin {
       delayMs = KEY_LOOK_MS
     } catch (error) {
       if (this.#isOver()) return
+      // An administrator's `init` or `join` is under way here: no fault, and this agent looks again soon.
+      if (codeOf(error) === 'ALREADY_CHANGING') return this.#again(KEY_LOOK_MS)
       log.warn({ err: error, file, retryMs: RETRY_MS }, 'this agent could not join a mesh; it tries again')
       health.replace(NOT_JOINED, [notJoined(error, file)])
     }
-    if (this.#isOver()) return
-    this.#retry = setTimeout(() => void this.#attempt(), delayMs)
+    this.#again(delayMs)
+  }
+
+  /** Plans the next attempt. */
+  #again(delayMs: number): void {
+    if (!this.#isOver()) this.#retry = setTimeout(() => void this.#attempt(), delayMs)
   }
 
   /** True when `stop` was called, or when this agent has joined in another way, for example by `meshctl join`. */

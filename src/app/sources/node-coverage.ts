@@ -7,13 +7,14 @@ import type { KubeNode } from './source.ts'
 const SHOWN_MAX = 3
 
 /**
- * Returns the fault, or undefined when every Node has an agent, or none has. `served`: node names that the agents of
+ * Returns the fault, or undefined when every Linux Node has an agent, or none has. `served`: node names that the agents of
  * this cluster announce; it is empty until the first agent is in the mesh.
  */
 export function nodesWithoutAgent(
-  nodes: readonly KubeNode[],
+  all: readonly KubeNode[],
   served: readonly string[]
 ): FaultText | undefined {
+  const nodes = all.filter(({ isLinux }) => isLinux)
   const known = new Set(served)
   const without = nodes.filter(({ name }) => !known.has(name))
   // When no agent runs on a Node, the agents run on gateway hosts outside the cluster. How pods reach those is not
@@ -27,7 +28,7 @@ export function nodesWithoutAgent(
     severity: 'warning',
     message: `pods on ${without.length} of ${nodes.length} nodes (${list}) neither reach other clusters nor are reached: no agent of the mesh runs there`,
     fix: isMeshPossible
-      ? 'run an agent on every node: `meshctl install --mode mesh`, or mode: mesh in the values of the chart'
+      ? 'run an agent on every node: `meshctl install --mode nodes`, or mode: nodes in the values of the chart (mode mesh makes each node a gateway)'
       : 'run the pods that take part on nodes with the label rhizome.io/gateway: a Node of this cluster has no spec.podCIDR, so an agent per node cannot serve them'
   }
 }

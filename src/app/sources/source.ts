@@ -75,6 +75,8 @@ export interface KubeNode {
   readonly name: string
   /** spec.podCIDRs; empty where the network plugin assigns addresses by another method. */
   readonly podCidrs: readonly Cidr[]
+  /** False for a Node of another system, on which no agent runs. */
+  readonly isLinux: boolean
 }
 
 /** Tells of a snapshot whether it is complete, and how it differs from the one before. */

@@ -6,17 +6,15 @@ import { Option, type Command } from 'commander'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import {
   CLUSTER_DNS_TARGETS,
-  GATEWAY_LABEL,
   installObjects,
   MANAGED_BY,
   MANAGER,
-  MODES,
   pathOf,
   TOKEN_SECRET,
   undoCleanupPatch,
-  type ClusterDnsTarget,
-  type Mode
+  type ClusterDnsTarget
 } from '../../core/kube/install.ts'
+import { GATEWAY_LABEL, MODES, type Mode } from '../../core/kube/install-nodes.ts'
 import {
   APPLY_PATCH,
   getObject,
@@ -25,7 +23,6 @@ import {
   type KubeApi,
   type KubeObject
 } from '../../core/kube/kube-api.ts'
-import type { Fields } from '../../core/model/field-check.ts'
 import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'
@@ -104,7 +101,7 @@ function addOptions(command: Command): Command {
     .addOption(
       new Option(
         '--mode <mode>',
-        'gateway: an agent on each node with the gateway label; mesh: an agent on every node; auto: the installed mode, or in a new installation gateway if --gateway is given or a Node has no spec.podCIDR, and else mesh'
+        'mesh: a gateway on every node; nodes: gateways on the nodes with the gateway label, and on each other node an agent that reaches the other clusters through them; gateway: gateways only; auto: the installed mode, or in a new installation gateway if a Node has no spec.podCIDR, else nodes if --gateway is given or a Node has the gateway label, and else mesh'
       )
         .choices([...MODES, 'auto'])
         .default('auto')
@@ -181,7 +178,7 @@ async function applyAll(
       `to upgrade it use -n ${found}; to move it run \`meshctl uninstall -n ${found}\` first, which asks before it removes the key of this cluster`
   )
   const own = await withoutOthersNamespace(api, objects, namespace)
-  await undoCleanup(api, agents, own)
+  await undoCleanup(api, own)
   const applied = await apply(api, own)
   const removed = await prune(api, { before, wanted: own, namespace })
   for (const node of options.gateway ?? []) await labelNode(api, node)
@@ -228,19 +225,20 @@ function collectSetting(
 }
 
 /**
- * Returns the mode: that of --mode; else gateway with --gateway; else mesh with --dry-run, where no cluster is asked;
- * else that of the installation; else the one that fits the Nodes (chooseMode).
+ * Returns the mode: that of --mode; else with --dry-run, where no cluster is asked, nodes with --gateway and mesh without;
+ * else that of the installation, unless --gateway asks for another; else the one that fits the Nodes (chooseMode).
  */
 async function modeOf(options: Options): Promise<ChosenMode> {
-  const { mode } = options
+  const { mode, gateway } = options
   if (mode !== 'auto') return { mode, note: undefined }
-  if (options.gateway !== undefined) return { mode: 'gateway', note: undefined }
-  if (options.dryRun === true) return { mode: 'mesh', note: undefined }
-  const { chooseMode, modeOfInstalled } = await import('../kube/install-checks.ts')
+  if (options.dryRun === true) return { mode: gateway === undefined ? 'mesh' : 'nodes', note: undefined }
+  const { chooseMode, installedMode } = await import('../kube/install-checks.ts')
   const api = await open(options)
   // A second `meshctl install` upgrades the installation, so it keeps the mode that is installed.
-  const installed = modeOfInstalled(await getObject(api, agentsPath(options.namespace)))
-  return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
+  const installed = await installedMode(api, options.namespace)
+  return installed === undefined || (installed === 'mesh' && gateway !== undefined)
+    ? chooseMode(api, gateway ?? [])
+    : { mode: installed, note: undefined }
 }
 
 /**
@@ -281,15 +279,11 @@ async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<stri
 }
 
 /** Takes the patch of an uninstallation back that did not end, so that the agents run again. */
-async function undoCleanup(
-  api: KubeApi,
-  agents: Fields | undefined,
-  objects: readonly KubeObject[]
-): Promise<void> {
+async function undoCleanup(api: KubeApi, objects: readonly KubeObject[]): Promise<void> {
   for (const wanted of objects.filter(({ kind }) => kind === 'DaemonSet')) {
-    const body = undoCleanupPatch(agents, wanted)
-    if (body !== undefined)
-      await api.request({ method: 'PATCH', path: pathOf(wanted), contentType: MERGE_PATCH, body })
+    const path = pathOf(wanted)
+    const body = undoCleanupPatch(await getObject(api, path), wanted)
+    if (body !== undefined) await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
   }
 }
 
@@ -323,7 +317,7 @@ async function prune(
 }
 
 /**
- * Gives a Node the gateway label; agents in the mode gateway run only there. `uninstall` removes it. Errors: 404 of the
+ * Gives a Node the gateway label; gateways in the modes "nodes" and "gateway" run only there. `uninstall` removes it. Errors: 404 of the
  * API.
  */
 async function labelNode(api: KubeApi, node: string): Promise<void> {
@@ -355,7 +349,7 @@ function next(
           `The namespace existed before. If it refuses the pods: kubectl label ns ${namespace} pod-security.kubernetes.io/enforce=privileged --overwrite`
         ]),
     ...(chosen.note === undefined ? [] : [chosen.note]),
-    ...(chosen.mode === 'gateway' && options.gateway === undefined
+    ...(chosen.mode !== 'mesh' && options.gateway === undefined
       ? [`Name the gateways: kubectl label node <node> ${GATEWAY_LABEL}=`]
       : []),
     ...(options.token === false

@@ -9,7 +9,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import { CLUSTER_DNS_PATHS, unwire } from '../../core/coredns/cluster-dns.ts'
 import type { Fields } from '../../core/model/field-check.ts'
-import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../../core/kube/install.ts'
+import { AGENT_OBJECTS, cleanupPatch, pathOf, rolledOut } from '../../core/kube/install.ts'
+import { AGENT_SETS, GATEWAY_LABEL } from '../../core/kube/install-nodes.ts'
 import {
   fieldsAt,
   getObject,
@@ -92,9 +93,7 @@ export function addUninstall(program: Command): void {
     if (options.keepObjects !== true && isAlone)
       await remove(api, pathOf({ kind: 'MutatingWebhookConfiguration', metadata: { name: 'rhizome' } }))
     const cleanedNodes =
-      agents === undefined || options.skipHosts === true
-        ? 0
-        : await cleanHosts(api, agents, { purge: purges(options), timeoutMs })
+      options.skipHosts === true ? 0 : await cleanHosts(api, agents, { purge: purges(options), timeoutMs })
     const removed = options.keepObjects === true ? [] : await removeObjects(api, { ours, namespace, isAlone })
     const unwired = isAlone ? await unwireDns(api, options.clusterDnsNamespace) : 0
     const answer: UninstalledAnswer = {
@@ -124,14 +123,15 @@ async function findInstallation(
   api: KubeApi,
   { namespace, keepObjects }: Options
 ): Promise<{
-  readonly agents: Fields | undefined
+  readonly agents: readonly Fields[]
   readonly ours: readonly KubeObject[]
   readonly isAlone: boolean
 }> {
-  const agents = await getObject(api, agentsPath(namespace))
+  const found = await Promise.all(AGENT_SETS.map((name) => getObject(api, agentsPath(namespace, name))))
+  const agents = found.filter((each) => each !== undefined)
   // Here Helm deletes the objects, and the account of the chart's cleanup job may not list them.
   if (keepObjects === true) return { agents, ours: [], isAlone: true }
-  refuseHelm(agents, 'use `helm uninstall`, which cleans DNS and nodes, too')
+  refuseHelm(agents[0], 'use `helm uninstall`, which cleans DNS and nodes, too')
   const ours = await listOurs(api)
   const homes = homesOf(ours)
   if (!homes.has(namespace)) refuseElsewhere(ours, namespace, (found) => `to remove it use -n ${found}`)
@@ -187,40 +187,46 @@ async function visible(api: KubeApi, path: string): Promise<Fields | undefined> 
 }
 
 /**
- * Makes every agent remove its tunnel, routes and tables, with `purge` also its folder, and waits for it. A patch of
- * the DaemonSet puts the cleanup into init containers (cleanupPatch), so it runs on every node with the rights of the
+ * Makes every agent remove its tunnel, routes and tables, with `purge` also its folder, and waits for it. A patch of each
+ * DaemonSet puts the cleanup into init containers (cleanupPatch), so it runs on every node with the rights of the
  * agent, and Kubernetes reports when it is done. A repeated call goes on with the same patch. Resolves to the number of
  * nodes. Errors: CliError TIMEOUT after `timeoutMs`; NO_AGENT_CONTAINER; those of the API.
  */
 async function cleanHosts(
   api: KubeApi,
-  agents: Fields,
+  agents: readonly Fields[],
   options: { purge: boolean; timeoutMs: number }
 ): Promise<number> {
-  const path = agentsPath(textAt(agents, 'metadata', 'namespace') ?? '')
-  const { desiredNumberScheduled } = fieldsAt(agents, 'status')
   // Without nodes there is nothing to clean, and the controller may never update the status.
-  if (desiredNumberScheduled === 0 || desiredNumberScheduled === undefined) return 0
-  const body = cleanupPatch(agents, options.purge)
-  if (body === undefined) {
-    throw new CliError(
-      'NO_AGENT_CONTAINER',
-      'the DaemonSet rhizome has no container "meshd", so the nodes cannot be cleaned; the objects of the installation were not deleted',
-      'run `meshd cleanup` on each node, then `meshctl uninstall --skip-hosts`'
-    )
+  const sets = agents
+    .map((set) => ({
+      set,
+      path: pathOf({ kind: 'DaemonSet', metadata: (set as unknown as KubeObject).metadata }),
+      nodes: Number(fieldsAt(set, 'status')['desiredNumberScheduled'] ?? 0)
+    }))
+    .filter(({ nodes }) => nodes > 0)
+  for (const { set, path } of sets) {
+    const body = cleanupPatch(set, options.purge)
+    if (body === undefined) {
+      throw new CliError(
+        'NO_AGENT_CONTAINER',
+        `the DaemonSet ${textAt(set, 'metadata', 'name')} has no container "meshd", so the nodes cannot be cleaned; the objects of the installation were not deleted`,
+        'run `meshd cleanup` on each node, then `meshctl uninstall --skip-hosts`'
+      )
+    }
+    await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
   }
-  await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
   const end = performance.now() + options.timeoutMs
   for (;;) {
-    const now = await getObject(api, path)
-    // If another client has deleted the DaemonSet meanwhile, there is no pod left to wait for.
-    if (now === undefined || rolledOut(now))
-      return typeof desiredNumberScheduled === 'number' ? desiredNumberScheduled : 0
+    const now = await Promise.all(sets.map(({ path }) => getObject(api, path)))
+    // If another client has deleted a DaemonSet meanwhile, there is no pod left to wait for.
+    if (now.every((set) => set === undefined || rolledOut(set)))
+      return sets.reduce((sum, { nodes }) => sum + nodes, 0)
     if (performance.now() > end) {
       throw new CliError(
         'TIMEOUT',
         `the nodes are not clean after ${options.timeoutMs / 1000} s; the objects of the installation were not deleted`,
-        'look at the pods of the DaemonSet rhizome; then run the command again, with --timeout 5m for more time or with --skip-hosts if nodes cannot be reached'
+        'look at the pods of the DaemonSets rhizome and rhizome-node; then run the command again, with --timeout 5m for more time or with --skip-hosts if nodes cannot be reached'
       )
     }
     await pause(POLL_MS)

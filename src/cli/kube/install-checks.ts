@@ -4,13 +4,13 @@
 // settings.
 import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
 import { codeOfKind } from '../../core/model/coded-error.ts'
-import type { Fields } from '../../core/model/field-check.ts'
-import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
-import { fieldsAt, listObjects, textAt, type KubeApi } from '../../core/kube/kube-api.ts'
+import { AGENT_SETS, GATEWAY_LABEL, modeOfSets, type Mode } from '../../core/kube/install-nodes.ts'
+import { getObject, listObjects, textAt, type KubeApi } from '../../core/kube/kube-api.ts'
 import { nearest } from '../../core/model/nearest.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { badArgument, CliError } from '../output/errors.ts'
+import { agentsPath } from './kube-objects.ts'
 
 /**
  * Checks the form and the signatures of a token. An expired token is accepted, because a repeated installation is the
@@ -49,42 +49,61 @@ export function checkSettings(settings: Readonly<Record<string, string>>): void 
   }
 }
 
-/** The mode of an installation, with a note when it does not serve all pods. */
+/** The mode of an installation, with the reason where it was chosen. */
 export interface ChosenMode {
   readonly mode: Mode
-  /** A sentence for the user about pods that this mode does not serve; undefined when there are none. */
+  /** A sentence for the user: why this mode, and which pods it does not serve. */
   readonly note: string | undefined
 }
 
 /**
- * Returns the mode of the installed DaemonSet, which shows in its node selector; undefined when there is no
- * installation. An upgrade without --mode keeps this mode.
+ * Returns the mode of what is installed in the namespace; undefined when nothing is. An upgrade without --mode keeps this
+ * mode. Errors: those of the API.
  */
-export function modeOfInstalled(daemonSet: Fields | undefined): Mode | undefined {
-  if (daemonSet === undefined) return undefined
-  const selector = fieldsAt(daemonSet, 'spec', 'template', 'spec', 'nodeSelector')
-  return Object.hasOwn(selector, GATEWAY_LABEL) ? 'gateway' : 'mesh'
+export async function installedMode(api: KubeApi, namespace: string): Promise<Mode | undefined> {
+  const [gateways, nodes] = await Promise.all(
+    AGENT_SETS.map((name) => getObject(api, agentsPath(namespace, name)))
+  )
+  return gateways === undefined ? undefined : modeOfSets(gateways, nodes !== undefined)
 }
 
 /**
- * Chooses the mode of a first installation. `mesh` needs a pod prefix in every Node (spec.podCIDR), since each agent
- * serves the prefix of its own node. A network plugin with pools of its own leaves the field empty; then it is
- * `gateway`. With one Node both modes serve all pods, so there is no note. Errors: those of the API.
+ * Chooses the mode of a first installation. `mesh` and `nodes` need a pod prefix in every Node (spec.podCIDR), since each
+ * agent serves the prefix of its own node. A network plugin with pools of its own leaves the field empty; then it is
+ * `gateway`. Where gateways are named, by `gateways` or by their label, they are the only ones. Nodes of another system than
+ * Linux run no agent and do not count. Errors: those of the API.
  */
-export async function chooseMode(api: KubeApi): Promise<ChosenMode> {
-  const nodes =
+export async function chooseMode(api: KubeApi, gateways: readonly string[]): Promise<ChosenMode> {
+  const all =
     (await listObjects(api, { path: '/api/v1/nodes' }, (node) => ({
       name: textAt(node, 'metadata', 'name') ?? '',
+      isLinux: (textAt(node, 'metadata', 'labels', 'kubernetes.io/os') ?? 'linux') === 'linux',
+      isGateway: textAt(node, 'metadata', 'labels', GATEWAY_LABEL) !== undefined,
       hasPrefix: textAt(node, 'spec', 'podCIDR') !== undefined
     }))) ?? []
+  const nodes = all.filter(({ isLinux }) => isLinux)
   const without = nodes.filter(({ hasPrefix }) => !hasPrefix)
   const [first] = without
-  if (first === undefined) return { mode: 'mesh', note: undefined }
-  if (nodes.length === 1) return { mode: 'gateway', note: undefined }
+  if (first !== undefined && nodes.length === 1)
+    return { mode: 'gateway', note: 'The only Linux Node has no spec.podCIDR, so the mode is gateway' }
+  if (first !== undefined)
+    return {
+      mode: 'gateway',
+      note:
+        `${without.length} of ${nodes.length} Nodes, such as ${first.name}, have no spec.podCIDR, so the mode is gateway: only pods on nodes ` +
+        'with the gateway label reach other clusters and are reached by them'
+    }
+  const named = new Set([...gateways, ...nodes.filter(({ isGateway }) => isGateway).map(({ name }) => name)])
+  if (named.size > 0)
+    return {
+      mode: 'nodes',
+      note: `Gateways are named (${[...named].slice(0, SHOWN_MAX).join(', ')}${named.size > SHOWN_MAX ? ', …' : ''}), so the mode is nodes: the pods on all other nodes reach other clusters through them`
+    }
   return {
-    mode: 'gateway',
-    note:
-      `${without.length} of ${nodes.length} Nodes, such as ${first.name}, have no spec.podCIDR, so the mode is gateway: only pods on nodes ` +
-      'with the gateway label reach other clusters and are reached by them'
+    mode: 'mesh',
+    note: 'Every Node has a spec.podCIDR and none is named as a gateway, so the mode is mesh: each node is a gateway, and its TCP and UDP ports must be open to the other clusters'
   }
 }
+
+// The note names this many gateways.
+const SHOWN_MAX = 3

@@ -3,6 +3,7 @@
 // kinds.
 import type { Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
+import type { AGENT_SETS } from '../../core/kube/install-nodes.ts'
 import { hasStatus, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
@@ -69,9 +70,9 @@ export async function remove(api: KubeApi, path: string): Promise<boolean> {
   }
 }
 
-/** Returns the API path of the DaemonSet of the agents. */
-export function agentsPath(namespace: string): string {
-  return pathOf({ kind: 'DaemonSet', metadata: { name: 'rhizome', namespace } })
+/** Returns the API path of the DaemonSet of the gateways, or of the one with another name of AGENT_SETS. */
+export function agentsPath(namespace: string, name: (typeof AGENT_SETS)[number] = 'rhizome'): string {
+  return pathOf({ kind: 'DaemonSet', metadata: { name, namespace } })
 }
 
 /**

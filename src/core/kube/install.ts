@@ -4,6 +4,7 @@
 // values, as Helm would (test/core/kube/install.test.ts compares the two).
 import { isFields, type Fields } from '../model/field-check.ts'
 import { probesOf, withPorts } from './install-listens.ts'
+import { agentSets, type Mode } from './install-nodes.ts'
 import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'
 
 /** The namespace in the manifests; installObjects replaces it with the chosen one. */
@@ -21,8 +22,6 @@ export const TOKEN_SECRET = 'rhizome-token'
 const AGENT_CONTAINER = 'meshd'
 /** The name of the init container that cleans a node; only a DaemonSet that is being uninstalled has it. */
 const CLEANUP_CONTAINER = 'cleanup'
-/** Nodes with this label are gateways in the mode "gateway". */
-export const GATEWAY_LABEL = 'rhizome.io/gateway'
 /** The label that every object of an installation has. */
 export const PART_OF = { 'app.kubernetes.io/part-of': 'rhizome' } as const
 export const MANAGED_BY = 'app.kubernetes.io/managed-by'
@@ -33,10 +32,6 @@ export const MANAGED_BY = 'app.kubernetes.io/managed-by'
  */
 export const CLUSTER_DNS_TARGETS = ['auto', 'openshift', 'coredns', 'coredns-custom', 'off'] as const
 export type ClusterDnsTarget = (typeof CLUSTER_DNS_TARGETS)[number]
-
-/** gateway: an agent on each node that has the gateway label; mesh: an agent on every node. */
-export const MODES = ['gateway', 'mesh'] as const
-export type Mode = (typeof MODES)[number]
 
 /** The options of `meshctl install`, parsed and checked. */
 export interface InstallOptions {
@@ -63,6 +58,7 @@ export function installObjects(
   const objects = manifests
     .map((object) => inNamespace(object, options.namespace))
     .filter((object) => options.clusterDns !== 'off' || componentOf(object) !== 'cluster-dns')
+    .flatMap((object) => (object.kind === 'DaemonSet' ? agentSets(object, options.mode) : [object]))
     .map((object) => adapt(object, options))
   const token = options.token === undefined ? [] : [tokenSecret(options.namespace, options.token)]
   return [...objects, ...token]
@@ -103,11 +99,11 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
   const container = named(pod['containers'], AGENT_CONTAINER)
   const env = (container?.['env'] ?? []) as readonly { readonly name: string }[]
   const given = new Set(
-    Object.keys(options.settings).map((key) => `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`)
+    Object.keys(options.settings)
+      // The role of the DaemonSet of nodes is no choice of the settings.
+      .filter((key) => key !== 'role')
+      .map((key) => `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`)
   )
-  const nodeSelector = { ...fieldsAt(pod, 'nodeSelector') }
-  if (options.mode === 'mesh') delete nodeSelector[GATEWAY_LABEL]
-  else nodeSelector[GATEWAY_LABEL] = ''
   const agent = {
     ...container,
     ...(options.image === undefined ? {} : { image: options.image }),
@@ -134,7 +130,7 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
       ...fieldsAt(object, 'spec'),
       template: {
         metadata: { ...fieldsAt(template, 'metadata'), annotations },
-        spec: { ...pod, nodeSelector, containers: [agent] }
+        spec: { ...pod, containers: [agent] }
       }
     }
   }

@@ -59,8 +59,11 @@ export function settleClusterSecret(
   const { bootstrap } = theirs
   const merged = withAddresses({ ...merge(ours, theirs), bootstrap }, self)
   if (!same(merged, theirs)) return { kind: 'write', secret: merged }
-  // Addresses are for gateways that are added later, so a gateway takes nothing over because of them.
-  return same({ ...merged, bootstrap: [] }, { ...ours, bootstrap: [] })
+  // Addresses are for agents that are added later, so a gateway takes nothing over because of them. An agent without an
+  // address of its own is a node, or a gateway that no other agent can dial. It may have read the Secret before a gateway of its
+  // cluster was in it, and a node is refused by all other gateways, so it takes them over.
+  const isLate = self.addresses.length === 0 && bootstrap.some((address) => !ours.bootstrap.includes(address))
+  return !isLate && same({ ...merged, bootstrap: [] }, { ...ours, bootstrap: [] })
     ? { kind: 'agreed' }
     : { kind: 'take', secret: merged }
 }

@@ -11,6 +11,8 @@ export interface NodeFacts {
   readonly podCidrs: readonly Cidr[]
   /** status.addresses of type InternalIP. */
   readonly internalIps: readonly Ip[]
+  /** False for a Node whose label kubernetes.io/os names another system: no agent runs there. */
+  readonly isLinux: boolean
   /** All facts as one text, so that two versions of a Node are compared cheaply. */
   readonly text: string
 }
@@ -31,7 +33,15 @@ export function readNode(object: Fields): NodeFacts {
   )
     .map(parseIp)
     .filter((ip) => ip !== undefined)
-  return { name, podCidrs, internalIps, text: JSON.stringify([name, podCidrs, internalIps]) }
+  const labels = isFields(metadata['labels']) ? metadata['labels'] : {}
+  const isLinux = (labels['kubernetes.io/os'] ?? 'linux') === 'linux'
+  return {
+    name,
+    podCidrs,
+    internalIps,
+    isLinux,
+    text: JSON.stringify([name, podCidrs, internalIps, isLinux])
+  }
 }
 
 /** The strings of an array; [] for any other value. */

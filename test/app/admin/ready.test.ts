@@ -83,7 +83,8 @@ describe('readiness', () => {
 describe('nodes without an agent', () => {
   const node = (name: string, podCidr?: string) => ({
     name,
-    podCidrs: podCidr === undefined ? [] : [podCidr as Cidr]
+    podCidrs: podCidr === undefined ? [] : [podCidr as Cidr],
+    isLinux: true
   })
 
   it('are named with what helps in this cluster', () => {
@@ -93,7 +94,8 @@ describe('nodes without an agent', () => {
     assert.equal(nodesWithoutAgent(nodes, ['gateway-vm']), undefined, 'a gateway outside the cluster')
     const one = nodesWithoutAgent(nodes, ['a'])
     assert.match(one?.message ?? '', /^pods on 1 of 2 nodes \(b\) /)
-    assert.match(one?.fix ?? '', /--mode mesh/)
+    assert.match(one?.fix ?? '', /--mode nodes/)
+    assert.equal(nodesWithoutAgent([node('a'), { ...node('b'), isLinux: false }], ['a']), undefined)
     const pools = nodesWithoutAgent([node('a'), node('b')], ['b'])
     assert.match(pools?.fix ?? '', /label rhizome\.io\/gateway/)
     const many = nodesWithoutAgent(

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
 import { ToldToJoin } from '../../../src/app/enrolment/told-to-join.ts'
+import { AppError } from '../../../src/app/observe/errors.ts'
 import { Health } from '../../../src/app/observe/health.ts'
 import { CurrentSession } from '../../../src/app/session/current-session.ts'
 
@@ -19,14 +20,18 @@ describe('an agent with the setting token-file', () => {
 
   after(() => rm(folder, { recursive: true, force: true }))
 
-  const told = (file: string) =>
+  const told = (
+    file: string,
+    join: () => Promise<never> = () => Promise.reject(new Error('not asked')),
+    health = new Health({ log, now: Date.now })
+  ) =>
     new ToldToJoin({
       file,
       sharedKey: undefined,
-      enrolment: { join: () => Promise.reject(new Error('not asked')) },
+      enrolment: { join },
       current: new CurrentSession(),
       log,
-      health: new Health({ log, now: Date.now })
+      health
     })
 
   for (const [what, file, hasToken] of [
@@ -39,5 +44,31 @@ describe('an agent with the setting token-file', () => {
       const one = told(file())
       await one.look()
       assert.equal(one.hasToken, hasToken)
+    })
+
+  for (const [what, error, faults] of [
+    ['an attempt that fails', new Error('no member answers'), ['NOT_JOINED']],
+    // The agent looked for the token while `meshctl init` was under way.
+    ['one that meets an init', new AppError('ALREADY_CHANGING', 'another init is under way', 'wait'), []]
+  ] as const)
+    it(`has ${faults.length === 0 ? 'no' : 'the'} fault after ${what}`, async () => {
+      const health = new Health({ log, now: Date.now })
+      const asked = Promise.withResolvers<void>()
+      const one = told(
+        join(folder, 'token'),
+        () => {
+          asked.resolve()
+          return Promise.reject(error)
+        },
+        health
+      )
+      one.start()
+      await asked.promise
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(
+        health.faults().map(({ code }) => code),
+        faults
+      )
+      await one.stop()
     })
 })

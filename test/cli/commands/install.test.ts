@@ -108,7 +108,7 @@ describe('meshctl install and uninstall', () => {
       EXIT.usage,
       /--set: "x" is not key=value\n {2}fix: /
     ],
-    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, mesh/],
+    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, nodes, mesh/],
     [['install', '--no-token', '--dry-run', '--cluster-dns', 'bind'], EXIT.usage, /auto, openshift, coredns/],
     [
       ['install', '--no-token', '--kubeconfig', '/nonexistent'],
@@ -176,6 +176,52 @@ describe('meshctl install and uninstall', () => {
         (request) => /^list \/api\/v1\/nodes\?.*limit=(\d+)/.exec(request)?.[1] ?? []
       )
       assert.ok(sizes.length >= 10 && sizes.every((size) => Number(size) <= 200), sizes.join())
+    })
+
+    it('chooses the mode that works for the Nodes, says why, and counts no Node that cannot run an agent', async () => {
+      const node = (
+        name: string,
+        podCIDR?: string,
+        labels: Readonly<Record<string, string>> = {}
+      ): FakeObject => ({
+        metadata: { name, labels },
+        spec: podCIDR === undefined ? {} : { podCIDR }
+      })
+      const linux = [node('a', '10.1.0.0/24'), node('b', '10.1.1.0/24')]
+      const windows = node('w', undefined, { 'kubernetes.io/os': 'windows' })
+      const gateway = node('g', '10.1.2.0/24', { 'rhizome.io/gateway': '' })
+      const cases: readonly (readonly [readonly FakeObject[], readonly string[], string, RegExp])[] = [
+        [[...linux, windows], [], 'mesh', /none is named as a gateway, so the mode is mesh/],
+        [[...linux, windows], ['--gateway', 'a'], 'nodes', /Gateways are named \(a\), so the mode is nodes/],
+        [[...linux, gateway], [], 'nodes', /Gateways are named \(g\)/],
+        [
+          [...linux, node('c')],
+          ['--gateway', 'a'],
+          'gateway',
+          /1 of 3 Nodes, such as c, have no spec\.podCIDR/
+        ],
+        [[node('c'), windows], [], 'gateway', /The only Linux Node has no spec\.podCIDR/]
+      ]
+      for (const [nodes, args, mode, note] of cases) {
+        const small = await FakeApi.start()
+        for (const path of ABSENT) small.fail('any', path, absent, Infinity)
+        for (const each of nodes) small.put(NODES, each)
+        const { code, stderr } = await meshctl([
+          'install',
+          '--no-token',
+          '--no-openshift',
+          '--kubeconfig',
+          small.kubeconfig,
+          ...args
+        ])
+        const applied = small.requests.flatMap(
+          (each) => /daemonsets\/(rhizome[-a-z]*)\?/.exec(each)?.[1] ?? []
+        )
+        await small.close()
+        assert.equal(code, EXIT.ok, stderr)
+        assert.match(stderr, note)
+        assert.deepEqual(applied, mode === 'nodes' ? ['rhizome', 'rhizome-node'] : ['rhizome'], stderr)
+      }
     })
 
     it('begins the list again when the token of the next page has expired', async () => {
@@ -289,7 +335,8 @@ describe('meshctl install and uninstall', () => {
 const ABSENT = [
   '/api/v1/namespaces/rhizome-system',
   '/api/v1/namespaces/rhizome-system/configmaps/rhizome',
-  '/apis/apps/v1/namespaces/rhizome-system/daemonsets/rhizome'
+  '/apis/apps/v1/namespaces/rhizome-system/daemonsets/rhizome',
+  '/apis/apps/v1/namespaces/rhizome-system/daemonsets/rhizome-node'
 ]
 
 const absent: Fault = (request, response) =>

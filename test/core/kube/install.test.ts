@@ -82,6 +82,22 @@ describe('installObjects', () => {
     })
   })
 
+  it('has in the mode nodes an agent on each node, of which those without the gateway label have the role node', () => {
+    const [gateways, nodes] = install('kubernetes', { mode: 'nodes', settings: { role: 'gateway' } }).filter(
+      ({ kind }) => kind === 'DaemonSet'
+    )
+    assert.equal(gateways?.metadata.name, 'rhizome')
+    assert.equal(nodes?.metadata.name, 'rhizome-node')
+    const pod = fieldsAt(nodes, 'spec', 'template', 'spec')
+    assert.match(JSON.stringify(pod['affinity']), /"rhizome\.io\/gateway","operator":"NotIn","values":\[""\]/)
+    // The settings choose no other role for these.
+    assert.match(JSON.stringify(pod['containers']), /\{"name":"RHIZOME_ROLE","value":"node"\}/)
+    assert.doesNotMatch(JSON.stringify(gateways), /RHIZOME_ROLE/)
+    const services = install('kubernetes-webhook', { mode: 'nodes' }).filter(({ kind }) => kind === 'Service')
+    for (const { spec } of services as unknown as { spec: { selector: unknown } }[])
+      assert.notDeepEqual(spec.selector, fieldsAt(nodes, 'spec', 'selector', 'matchLabels'))
+  })
+
   it('has its probes, ports and Services where the settings make the agent listen', () => {
     const probe = (listen: string): unknown => {
       const daemonSet = agents(install('kubernetes', { settings: { 'http-listen': listen } }))
@@ -220,7 +236,7 @@ const cases = fc
     options: fc.record<Partial<InstallOptions>>(
       {
         image: fc.constant('registry.test/meshd:2'),
-        mode: fc.constantFrom('gateway', 'mesh'),
+        mode: fc.constantFrom('gateway', 'nodes', 'mesh'),
         settings: fc.constantFrom({}, { 'http-listen': 'off' }, { 'log-level': 'debug' })
       },
       { requiredKeys: [] }

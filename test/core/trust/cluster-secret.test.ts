@@ -235,6 +235,18 @@ describe('what a gateway does about the Secret', () => {
     assert.deepEqual(settle(east, { ...east, bootstrap: full }), { kind: 'agreed' })
   })
 
+  it('gives an agent without an address the addresses of the gateways that came into the Secret after it had read it', () => {
+    const found = { ...east, bootstrap: ['/dns/sponsor/p2p/other', '/dns/gateway/p2p/own'] }
+    const node = { origin: 'me' as Origin, addresses: [], stands: () => true }
+    const before = { ...east, bootstrap: ['/dns/sponsor/p2p/other'] }
+    const verdict = settleClusterSecret(before, { kind: 'secret', secret: found }, node)
+    assert.ok(verdict.kind === 'take')
+    assert.deepEqual(verdict.secret.bootstrap, found.bootstrap)
+    assert.deepEqual(settleClusterSecret(verdict.secret, { kind: 'secret', secret: found }, node), {
+      kind: 'agreed'
+    })
+  })
+
   it('refuses the Secret of another cluster or mesh', () => {
     for (const there of [member(founder), inOtherMesh()]) {
       const verdict = settle(east, there)
@@ -252,12 +264,14 @@ describe('what a gateway does about the Secret', () => {
       { ...pending(invite, east.clusterSeed), rootExported: true }
     ]
     const anyState = fc.constantFrom(...states)
+    const anyAddresses = fc.constantFrom(['/ip4/192.0.2.1/tcp/7946'], [])
     fc.assert(
       fc.property(
         anyState,
         anyState,
+        anyAddresses,
         fc.array(fc.boolean(), { minLength: 12, maxLength: 12 }),
-        (a, b, turns) => {
+        (a, b, addresses, turns) => {
           let secret: SecretReading = { kind: 'empty' }
           const gateways = [a, b]
           const verdicts: string[] = []
@@ -266,8 +280,8 @@ describe('what a gateway does about the Secret', () => {
           for (const turn of [...turns, ...turns.flatMap(() => [true, false])]) {
             const at = turn ? 1 : 0
             const verdict = settleClusterSecret(gateways[at] ?? a, secret, {
-              origin: 'me' as Origin,
-              addresses: ['/ip4/192.0.2.1/tcp/7946'],
+              origin: ['me', 'you'][at] as Origin,
+              addresses: at === 0 ? addresses : ['/ip4/192.0.2.1/tcp/7946'],
               stands: (each) => standing.has(each)
             })
             verdicts.push(verdict.kind)

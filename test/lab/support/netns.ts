@@ -6,6 +6,7 @@ import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { slowness } from '../../eventually.ts'
+import { removeCgroups } from './nodes/cgroups.ts'
 
 export interface ExecOptions {
   readonly input?: string
@@ -303,6 +304,7 @@ function remove(id: string): void {
   for (const name of list(WIREGUARD_SOCKETS)) {
     if (name.startsWith(`rz${id}`)) rmSync(`${WIREGUARD_SOCKETS}/${name}`, { force: true })
   }
+  removeCgroups(`rz-${id}-`, { waits: true })
   rmSync(`${OWNERS}/${id}`, { force: true })
 }
 

@@ -9,8 +9,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* Labels of the agent's pods; never change, or an upgrade is refused. */}}
 {{- define "rhizome.selector" -}}
+{{ include "rhizome.selectorOf" "gateway" }}
+{{- end }}
+
+{{/* The same for the agents of a role, "gateway" or "node". Services select gateways only. */}}
+{{- define "rhizome.selectorOf" -}}
 app.kubernetes.io/name: rhizome
-app.kubernetes.io/component: agent
+app.kubernetes.io/component: {{ eq . "node" | ternary "node" "agent" }}
 {{- end }}
 
 {{- define "rhizome.image" -}}

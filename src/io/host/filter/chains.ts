@@ -141,9 +141,10 @@ export function chains(device: string, filter: Filter): string {
     chain(
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',
-      // The kernel's own packets on a link (neighbour discovery, multicast) are left out: they are normal.
-      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ${notVirtual(filter, 4)}ip saddr != @local4 update @stray4 { ip saddr }`,
-      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ${notVirtual(filter, 6)}ip6 saddr != @local6 update @stray6 { ip6 saddr }`
+      // The kernel's own packets on a link (neighbour discovery, multicast) are left out: they are normal. So are packets of
+      // other clusters, which a gateway sends on to its nodes.
+      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ${notVirtual(filter, 4)}ip saddr != @local4 ip saddr != @remote4 update @stray4 { ip saddr }`,
+      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ${notVirtual(filter, 6)}ip6 saddr != @local6 ip6 saddr != @remote6 update @stray6 { ip6 saddr }`
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),

@@ -44,8 +44,8 @@ describe('the filter of a translated cluster', () => {
       'iifname "wg0" dnat ip6 prefix to ip6 daddr map @translated6',
       'oifname "wg0" ip saddr 10.1.0.0/16 ip daddr @remote4 snat ip prefix to 10.128.0.0/16',
       'oifname "wg0" ip6 saddr fd00:1::/48 ip6 daddr @remote6 snat ip6 prefix to fd72:6800::/48',
-      'oifname "wg0" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != 10.128.0.0/16 ip saddr != @local4 update @stray4 { ip saddr }',
-      'oifname "wg0" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != fd72:6800::/48 ip6 saddr != @local6 update @stray6 { ip6 saddr }'
+      'oifname "wg0" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != 10.128.0.0/16 ip saddr != @local4 ip saddr != @remote4 update @stray4 { ip saddr }',
+      'oifname "wg0" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != fd72:6800::/48 ip6 saddr != @local6 ip6 saddr != @remote6 update @stray6 { ip6 saddr }'
     ])
     // The sources that went into the tunnel as they should are no strays.
     assert.ok(gone.every((line) => line.includes('update @stray')) && gone.length === 2, gone.join('\n'))
