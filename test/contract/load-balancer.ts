@@ -169,21 +169,22 @@ function contract(make: () => Bench): void {
       all
     ])
     await set(all)
-    let [updated, connected] = [0, 0]
+    const done = { updates: 0, connects: 0 }
+    const isOver = (): boolean => done.updates >= updates && done.connects >= connects
     const failures: string[] = []
     const updating = async (): Promise<void> => {
-      for (let have = all; updated < updates || connected < connects; updated++) {
-        const want = steps[updated % steps.length] ?? all
+      for (let have = all; !isOver(); done.updates++) {
+        const want = steps[done.updates % steps.length] ?? all
         await set(want, have)
         have = want
       }
     }
     const connecting = async (): Promise<void> => {
-      for (; updated < updates || connected < connects; connected += CHUNK)
+      for (; !isOver(); done.connects += CHUNK)
         failures.push(...(await ask('10.96.0.1', CHUNK)).filter((answer) => !pods.includes(answer)))
     }
     await Promise.all([updating(), connecting()])
-    assert.deepEqual(failures, [], `of ${connected} connects during ${updated} updates`)
+    assert.deepEqual(failures, [], `of ${done.connects} connects during ${done.updates} updates`)
   })
 
   it('sends no new flow to a backend of weight 0', async () => {

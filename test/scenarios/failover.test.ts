@@ -128,7 +128,7 @@ describe('a gateway that ends', function () {
     await eventually(async () => {
       for (const from of [west(), cluster.node]) {
         const { peers } = await look<PeersAnswer>(from, 'peers')
-        const rows = peers.filter((row) => row.cluster === 'edge' && GATEWAY_NODES.includes(row.node))
+        const rows = peers.filter((row) => row.cluster === 'edge' && GATEWAY_NODES.has(row.node))
         assert.equal(rows.length, 2)
         for (const { state, reason, rttMs } of rows)
           assert.ok(state === 'up' && reason === undefined && rttMs !== undefined, `${state} ${reason}`)
@@ -218,4 +218,4 @@ function count(failed: Record<string, string>, error: string): void {
 }
 
 const NODE_POD = '10.3.1.11'
-const GATEWAY_NODES: readonly string[] = ['edge-1', 'edge-2']
+const GATEWAY_NODES: ReadonlySet<string> = new Set(['edge-1', 'edge-2'])

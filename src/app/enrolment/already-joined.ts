@@ -8,6 +8,9 @@ import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 
+const NOT_IN_PLACE =
+  ', and a member takes no translation in place: all other clusters would lose the addresses that they know'
+
 /** What was asked of an agent that is in a mesh. */
 export interface AskedWhileJoined {
   /** The token of `join`; undefined for `init` and for a restore. */
@@ -38,10 +41,7 @@ export function alreadyJoined(
       'keep this membership, which needs no backup: what it has missed comes from the other members'
     )
   if (options.translates === true && isForSame(options, { cluster, meshId }))
-    return refusal(
-      ', and a member takes no translation in place: all other clusters would lose the addresses that they know',
-      translationSteps(cluster)
-    )
+    return refusal(NOT_IN_PLACE, translationSteps(cluster))
   if (text === undefined)
     return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
   if (isGatewayToken(text)) {
