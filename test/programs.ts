@@ -9,6 +9,7 @@ export type TestProgram =
   | 'demo/pod'
   | 'lab/guest/*.inside'
   | 'lab/guest/without-ipv6'
+  | 'lab/support/held-connections'
   | 'lab/support/host-process'
   | 'lab/support/lb-traffic'
   | 'maelstrom/main'

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import type { Cidr, Ip, Protocol } from '../../src/core/model/values.ts'
 import type { RealServer, VirtualServer } from '../../src/core/host/host-state.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../../src/io/host/ports.ts'
-import { slowness } from '../eventually.ts'
+import { isTranslated, slowness } from '../eventually.ts'
 
 export interface Bench {
   /** A new instance, as after a restart, on the same kernel. */
@@ -38,6 +38,8 @@ export const PODS6 = ['fd01::11', 'fd01::12'] as const
 export const CLIENTS = ['10.2.0.2', '10.2.0.3', '10.2.0.4', '10.2.0.5', '10.2.0.6', '10.2.0.7'] as const
 export const VIP_PREFIXES = ['10.96.0.0/16', 'fd96::/112'] as readonly string[] as readonly Cidr[]
 export const ECHO_PORT = 8080
+/** Connects of one question to the client. */
+const CHUNK = 50
 
 export function real(ip: string, weight = 1, port = ECHO_PORT): RealServer {
   return { ip: ip as Ip, port, weight }
@@ -151,6 +153,38 @@ function contract(make: () => Bench): void {
     await set(two, one)
     assert.deepEqual(await balancer.observe(signal), [two])
     assert.deepEqual(new Set(await ask('10.96.0.1', 24)), new Set([pods[1], pods[2]]))
+  })
+
+  it('answers every connect while its backends come and go', async () => {
+    // On a translated processor each update and each connect takes ten times as long.
+    const [updates, connects] = isTranslated ? [20, 200] : [200, 4000]
+    const all = virtual(
+      '10.96.0.1',
+      PODS.map((ip) => real(ip))
+    )
+    // One backend drains, is removed, and comes back; then the next one does.
+    const steps = PODS.flatMap((ip) => [
+      { ...all, realServers: all.realServers.map((each) => (each.ip === ip ? real(ip, 0) : each)) },
+      { ...all, realServers: all.realServers.filter((each) => each.ip !== ip) },
+      all
+    ])
+    await set(all)
+    const done = { updates: 0, connects: 0 }
+    const isOver = (): boolean => done.updates >= updates && done.connects >= connects
+    const failures: string[] = []
+    const updating = async (): Promise<void> => {
+      for (let have = all; !isOver(); done.updates++) {
+        const want = steps[done.updates % steps.length] ?? all
+        await set(want, have)
+        have = want
+      }
+    }
+    const connecting = async (): Promise<void> => {
+      for (; !isOver(); done.connects += CHUNK)
+        failures.push(...(await ask('10.96.0.1', CHUNK)).filter((answer) => !pods.includes(answer)))
+    }
+    await Promise.all([updating(), connecting()])
+    assert.deepEqual(failures, [], `of ${done.connects} connects during ${done.updates} updates`)
   })
 
   it('sends no new flow to a backend of weight 0', async () => {

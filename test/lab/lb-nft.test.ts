@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { withFlowEnds } from '../../src/io/host/load-balancer/flow-ends.ts'
 import { createNftLoadBalancer } from '../../src/io/host/load-balancer/nftables/nftables.ts'
 import { loadBalancerContract, PODS, real, virtual } from '../contract/load-balancer.ts'
+import { policyContract } from '../contract/policies.ts'
 import type { LoadBalancer } from '../../src/io/host/ports.ts'
 import { openNftKernel, type NftKernel } from '../../src/io/host/load-balancer/nftables/kernel.ts'
 import { changedAfterLoad } from './support/changed-after-load.ts'
@@ -74,6 +75,7 @@ function suite(byNetlink: boolean): void {
   }
 
   loadBalancerContract(() => ({ ...bench, writes: () => bench.writes() + netlinkWrites }))
+  if (byNetlink) policyContract(() => bench)
 
   it('sees that another program changed a chain in the moment after the table was made', async () => {
     bench.create() // the gateway is known from here on

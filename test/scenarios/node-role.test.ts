@@ -1,49 +1,29 @@
 // A cluster with two gateways and a node that is no gateway: the pods of the node reach the other cluster and are reached,
 // through a gateway of their own cluster, with the addresses of clients kept. A gateway dies, and the other carries them.
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { PeersAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
-import { NodeHost } from '../demo/node-host.ts'
+import { GATEWAYS, NodeCluster, WEB_OF_NODE } from '../demo/node-cluster.ts'
+import type { NodeHost } from '../demo/node-host.ts'
 import type { PodReply } from '../demo/pod.ts'
-import { podAddress, serviceCidr, wanAddress, type Site } from '../demo/site.ts'
+import { podAddress, wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { done, invite, joins, look, peer, raise } from './harness.ts'
+import { done, look, raise } from './harness.ts'
 
 const FAILOVER_MS = 60_000
-const NODE = { address: '203.0.113.14', net: '10.3.1' } as const
 const TELEMETRY = 'telemetry.platform.svc.cluster.west'
-const WEB_OF_NODE = '10.103.0.77'
 
 // The host `east` is the second gateway of the cluster edge.
 describe('a node that is no gateway', function () {
   const { site, world } = raise('nodes', ['west', 'edge', 'east'], { start: false })
   const west = (): Site => site('west')
-  const gateways = ['edge', 'east'] as const
+  const gateways = GATEWAYS
+  let cluster: NodeCluster
   let node: NodeHost
 
   before(async () => {
-    node = await NodeHost.raise(world(), 'edge', 'node', NODE)
-    // What a network plugin does: each host has routes to the pods of the others.
-    const via = async (host: { exec: Site['gateway']['exec'] }, net: string, to: string) =>
-      host.exec(['ip', 'route', 'add', net, 'via', to])
-    await via(node.namespace, '10.3.0.0/24', wanAddress('edge'))
-    await via(site('edge').gateway, `${NODE.net}.0/24`, NODE.address)
-    await via(site('east').gateway, '10.3.0.0/24', wanAddress('edge'))
-    await via(site('east').gateway, `${NODE.net}.0/24`, NODE.address)
-    // Loose reverse path filtering asks for some route to a source, as most hosts have by their default route.
-    for (const host of [node.namespace, ...gateways.map((gateway) => site(gateway).gateway)])
-      await host.exec(['ip', 'route', 'add', 'default', 'via', '203.0.113.1'])
-    announcePodOfNode()
-    await Promise.all([west().start(), startGateway('edge'), startGateway('east')])
-    await done(
-      west().ctl('init', '--cluster', 'west', '--pod-cidr', '10.1.0.0/16', '--service-cidr', '10.101.0.0/16')
-    )
-    await joins(site('edge'), await invite(west(), 'edge'))
-    await done(site('east').ctl('join', await gatewayToken()))
-    await node.start()
-    await done(node.ctl('join', await gatewayToken()))
+    cluster = await NodeCluster.unite(world())
+    node = cluster.node
   })
   after(() => node?.stop('SIGTERM'))
 
@@ -97,22 +77,17 @@ describe('a node that is no gateway', function () {
   })
 
   it('the gateway that carries it dies: the other one carries it, both ways, until it is back', async () => {
-    const first = await carrier()
+    const first = (await cluster.carrier()) ?? assert.fail()
     const sinceMs = performance.now()
     await site(first).powerOff()
     await Promise.all([reachesWest(), isReached()])
     console.log(
       `      both ways by the other one after ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`
     )
-    assert.notEqual(await carrier(), first)
+    assert.notEqual(await cluster.carrier(), first)
     const watch = longestGap()
-    await site(first).gateway.exec(['ip', 'link', 'set', 'wan0', 'up'])
-    await startGateway(first)
-    const net = first === 'edge' ? [] : ['10.3.0.0/24']
-    for (const cidr of net)
-      await site(first).gateway.exec(['ip', 'route', 'replace', cidr, 'via', wanAddress('edge')])
-    await site(first).gateway.exec(['ip', 'route', 'replace', `${NODE.net}.0/24`, 'via', NODE.address])
-    await eventually(async () => (await carrier()) === first, FAILOVER_MS)
+    await cluster.powerOn(first)
+    await eventually(async () => (await cluster.carrier()) === first, FAILOVER_MS)
     await new Promise((resolve) => setTimeout(resolve, 5000))
     const { gapMs, failed } = await watch.stop()
     console.log(
@@ -161,37 +136,6 @@ describe('a node that is no gateway', function () {
 
   // ------------------------------------------------------------------ words of these checks
 
-  function startGateway(gateway: (typeof gateways)[number]): Promise<void> {
-    const second = ['--manifests', site('edge').manifests, '--node-name', 'edge-2', '--balance-local', 'off']
-    return site(gateway).start(
-      ...(gateway === 'edge' ? ['--node-name', 'edge-1', '--node-prefixes', '10.3.0.0/24'] : second)
-    )
-  }
-
-  async function gatewayToken(): Promise<string> {
-    return (await done(site('edge').ctl('invite', '--gateway'))).stdout.trim()
-  }
-
-  /** A service of the cluster edge with the node's pod as its only endpoint. */
-  function announcePodOfNode(): void {
-    assert.ok(WEB_OF_NODE.startsWith(serviceCidr('edge').slice(0, 6)))
-    writeFileSync(
-      join(site('edge').manifests, 'on-node.yaml'),
-      `apiVersion: v1
-kind: Service
-metadata: { name: on-node, namespace: shop }
-spec: { clusterIP: ${WEB_OF_NODE}, ports: [{ name: http, port: 80, targetPort: 8080 }] }
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: { name: on-node-1, namespace: shop, labels: { kubernetes.io/service-name: on-node } }
-addressType: IPv4
-ports: [{ name: http, port: 8080 }]
-endpoints: [{ addresses: [${NODE.net}.11], conditions: { ready: true } }]
-`
-    )
-  }
-
   function clientOf({ answers, error }: PodReply): string {
     assert.equal(error, undefined)
     return answers[0]?.client.replace('::ffff:', '') ?? 'nobody'
@@ -222,8 +166,8 @@ endpoints: [{ addresses: [${NODE.net}.11], conditions: { ready: true } }]
         const { stdout: routes } = await host.exec(['ip', 'route', 'show', 'table', 'all', 'proto', '142'])
         const { stdout: peers } = await host.exec(['wg', 'show', device, 'allowed-ips'])
         assert.equal(rules, '')
-        assert.ok(!routes.includes(`${NODE.net}.`), routes)
-        assert.ok(!peers.includes(`${NODE.net}.`), peers)
+        assert.ok(!routes.includes('10.3.1.'), routes)
+        assert.ok(!peers.includes('10.3.1.'), peers)
         return true
       }, FAILOVER_MS)
   }
@@ -249,25 +193,6 @@ endpoints: [{ addresses: [${NODE.net}.11], conditions: { ready: true } }]
         return { gapMs, failed }
       }
     }
-  }
-
-  /** The gateway to which west sends packets for the node's pods. */
-  async function carrier(): Promise<(typeof gateways)[number]> {
-    const { stdout } = await west().gateway.exec(['wg', 'show', west().device, 'allowed-ips'])
-    const [key] = (stdout.split('\n').find((row) => row.includes(`${NODE.net}.0/24`)) ?? '').split('\t')
-    const { peers } = await look<PeersAnswer>(west(), 'peers')
-    assert.ok(key !== undefined && peers.length > 0, stdout)
-    const one = (await peer(west(), 'edge')) && (await keys()).get(key)
-    assert.ok(one !== undefined, stdout)
-    return one
-  }
-
-  const known = new Map<string, (typeof gateways)[number]>()
-  async function keys(): Promise<ReadonlyMap<string, (typeof gateways)[number]>> {
-    if (known.size === 2) return known
-    for (const gateway of gateways)
-      known.set((await look<StatusAnswer>(site(gateway), 'status')).wireguardKey ?? 'none', gateway)
-    return known
   }
 
   /** For a failure: what the node has in its kernel. */

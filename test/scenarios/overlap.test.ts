@@ -1,6 +1,8 @@
 // Three sites with the same pod and service prefixes, the same pod addresses and the same service addresses: each has virtual
 // prefixes in the mesh, and they reach each other both ways, by TCP and UDP, with the sources kept apart.
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { RoutesAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { podCidr, serviceCidr, type Cluster, type Site } from '../demo/site.ts'
 import type { PodReply } from '../demo/pod.ts'
@@ -173,6 +175,28 @@ describe('clusters with the same addresses', function () {
     await Promise.all([reaches('west', 'east'), reaches('east', 'west')])
   })
 
+  it('a policy over translated clusters has one address, and the clusters that it chooses answer', async () => {
+    for (const [policy, chosen] of [
+      ['failover=east,west', 'east'],
+      ['failover=west,east', 'west']
+    ] as const) {
+      annotate('west', policy)
+      await eventually(async () => {
+        const { addresses } = await site('west').pod(0).resolve('web.shop.svc.cluster.all')
+        assert.equal(addresses.length, 1)
+        const { answers, error } = await site('west')
+          .pod(0)
+          .tcp('web.shop.svc.cluster.all', 80, { count: 10 })
+        assert.equal(error, undefined)
+        assert.ok(
+          answers.every(({ pod }) => pod.startsWith(`${chosen}-`)),
+          JSON.stringify(answers)
+        )
+        return true
+      }, DEADLINE_MS)
+    }
+  })
+
   it('routes lead to the virtual prefixes of the others', async () => {
     const { routes } = await look<RoutesAnswer>(site('west'), 'routes')
     const toEast = routes.filter(({ destination }) => destination === '10.129.0.0/16')
@@ -184,6 +208,15 @@ describe('clusters with the same addresses', function () {
     assert.equal(await marks(site('edge')), '')
     await Promise.all([reaches('west', 'east'), reaches('east', 'west')])
   })
+
+  /** Writes the policy of the Service shop/web of a cluster. */
+  function annotate(cluster: Cluster, policy: string): void {
+    const file = join(site(cluster).manifests, 'storefront.yaml')
+    const text = readFileSync(file, 'utf8').replace(/\n {2}annotations:\n.*\n/, '\n')
+    const at = text.indexOf('  name: web\n')
+    const annotation = `  annotations:\n    rhizome.io/balance: ${policy}\n`
+    writeFileSync(file, `${text.slice(0, at)}${annotation}${text.slice(at)}`)
+  }
 
   /** Does this while a pod of `from` asks the services of `to` by TCP and UDP: every request must be answered. */
   async function undisturbed(from: Cluster, to: Cluster, act: () => Promise<void>): Promise<void> {

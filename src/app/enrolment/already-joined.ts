@@ -8,16 +8,23 @@ import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 
-/**
- * Returns the error ALREADY_JOINED. `token`: the token of `join`; undefined for `init` and for a restore. `nowMs`: Unix
- * milliseconds.
- */
+const NOT_IN_PLACE =
+  ', and a member takes no translation in place: all other clusters would lose the addresses that they know'
+
+/** What was asked of an agent that is in a mesh. */
+export interface AskedWhileJoined {
+  /** The token of `join`; undefined for `init` and for a restore. */
+  readonly token?: string | undefined
+  readonly isRestore?: boolean
+  /** Whether the request asks for a translation of addresses (docs/overlap.md). */
+  readonly translates?: boolean
+}
+
+/** Returns the error ALREADY_JOINED. `nowMs`: Unix milliseconds. */
 export function alreadyJoined(
   { cluster, roots: { meshId } }: Pick<Membership, 'cluster' | 'roots'>,
-  options: {
+  options: AskedWhileJoined & {
     readonly crypto: Crypto
-    readonly token?: string | undefined
-    readonly isRestore?: boolean
     /** False: a statement has ended this agent or its cluster in the mesh. */
     readonly stands?: boolean
     readonly nowMs: number
@@ -33,6 +40,8 @@ export function alreadyJoined(
       '',
       'keep this membership, which needs no backup: what it has missed comes from the other members'
     )
+  if (options.translates === true && isForSame(options, { cluster, meshId }))
+    return refusal(NOT_IN_PLACE, translationSteps(cluster))
   if (text === undefined)
     return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
   if (isGatewayToken(text)) {
@@ -68,5 +77,31 @@ export function alreadyJoined(
   return refusal(
     '; the token is another one for the same cluster',
     'keep this membership: it needs no other token'
+  )
+}
+
+/** Whether a request is for the cluster of this agent: it has no token, or one for the same cluster of the same mesh. */
+function isForSame(
+  {
+    crypto,
+    token: text,
+    nowMs
+  }: { readonly crypto: Crypto; readonly token?: string | undefined; readonly nowMs: number },
+  { cluster, meshId }: { readonly cluster: string; readonly meshId: Uint8Array }
+): boolean {
+  if (text === undefined) return true
+  if (isGatewayToken(text)) return false
+  const token = decodeInviteToken(text, { crypto, nowSeconds: Math.floor(nowMs / 1000), meshId: undefined })
+  return (
+    token.kind !== 'refused' && equalBytes(token.roots.meshId, meshId) && token.invite.cluster === cluster
+  )
+}
+
+function translationSteps(cluster: string): string {
+  const flags = '--real-pod-cidr <cidr> --real-service-cidr <cidr>'
+  return (
+    'when its connections to other clusters may end for a moment, (1) run `meshctl leave` on each gateway of this cluster, ' +
+    `(2) on an administrator’s agent of another cluster \`meshctl invite ${cluster} ${flags} > ${cluster}.token\`, ` +
+    `and (3) here \`meshctl join --token-file ${cluster}.token ${flags}\`; with Kubernetes, --translate takes the place of these flags in (3)`
   )
 }

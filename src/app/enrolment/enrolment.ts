@@ -19,7 +19,7 @@ import {
   type Membership
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
-import { alreadyJoined } from './already-joined.ts'
+import { alreadyJoined, type AskedWhileJoined } from './already-joined.ts'
 import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
@@ -32,7 +32,13 @@ import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { enrol } from './enrol.ts'
-import { askedInit, askedReal, refuseForGateway, type RealPrefixRequest } from './real-prefixes.ts'
+import {
+  askedInit,
+  askedReal,
+  isTranslated,
+  refuseForGateway,
+  type RealPrefixRequest
+} from './real-prefixes.ts'
 import { refusal, unreachable } from './refusal.ts'
 import { restoreBackup, type Restored, type RestoreRequest } from './restoration.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
@@ -112,25 +118,34 @@ export class Enrolment {
   async init(request: InitRequest): Promise<void> {
     const { settings, node, source, sharedKey, crypto, store } = this.#options
     refuseNode(settings)
-    return this.#change(async () => {
-      const identity = await node.current()
-      await sharedKey?.expectNone()
-      const asked = await askedInit(request, source)
-      const options = { crypto, identity, nowMs: Date.now(), hostNetworks: ownAddresses(), real: asked.real }
-      const next = initMesh(asked.request, options)
-      await store.saveIdentity(next)
-      try {
-        // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
-        // a crash can lose.
-        await sharedKey?.found(sharedOf(next, crypto))
-        await this.#entrance.enter(pendingMembership(next, crypto))
-      } catch (error) {
-        await store.saveIdentity(identity)
-        await sharedKey?.retract(next, { onlyPending: false })
-        throw error
-      }
-      this.#takePart()
-    })
+    return this.#change(
+      async () => {
+        const identity = await node.current()
+        await sharedKey?.expectNone()
+        const asked = await askedInit(request, source)
+        const options = {
+          crypto,
+          identity,
+          nowMs: Date.now(),
+          hostNetworks: ownAddresses(),
+          real: asked.real
+        }
+        const next = initMesh(asked.request, options)
+        await store.saveIdentity(next)
+        try {
+          // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
+          // a crash can lose.
+          await sharedKey?.found(sharedOf(next, crypto))
+          await this.#entrance.enter(pendingMembership(next, crypto))
+        } catch (error) {
+          await store.saveIdentity(identity)
+          await sharedKey?.retract(next, { onlyPending: false })
+          throw error
+        }
+        this.#takePart()
+      },
+      { translates: isTranslated(request) }
+    )
   }
 
   /**
@@ -173,7 +188,7 @@ export class Enrolment {
         for (const warning of warnings) log.warn(warning)
         return { already: false, warnings }
       },
-      { token }
+      { token, translates: isTranslated(asked) }
     )
   }
 
@@ -360,10 +375,7 @@ export class Enrolment {
    */
   async #change<T>(
     act: () => Promise<T>,
-    {
-      joined = false,
-      ...asked
-    }: { readonly joined?: boolean; readonly token?: string | undefined; readonly isRestore?: boolean } = {}
+    { joined = false, ...asked }: { readonly joined?: boolean } & AskedWhileJoined = {}
   ): Promise<T> {
     if (this.#isChanging)
       throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')

@@ -10,6 +10,15 @@ import { withPrefixesOf } from './prefix-check.ts'
 /** The part of a request that says whether, and between which prefixes, addresses are translated. */
 export type RealPrefixRequest = Omit<JoinRequest, 'token'>
 
+/** Whether a request asks for a translation. */
+export function isTranslated({
+  realPodCidrs = [],
+  realServiceCidrs = [],
+  translate = false
+}: RealPrefixRequest): boolean {
+  return translate || realPodCidrs.length + realServiceCidrs.length > 0
+}
+
 /**
  * Returns the real prefixes: those that the request names, and with `translate` those that the Kubernetes API reports for a
  * kind that it does not name. undefined: nothing is translated. Errors: AppError BAD_ARGUMENT; KubeError.

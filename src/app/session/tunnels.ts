@@ -58,10 +58,10 @@ interface Seen {
   /** Monotonic time when the agent was first in the view. */
   readonly firstMs: number
   tunnel: Tunnel
-  /** The counters of the WireGuard peer by which packets of the agent come. */
-  readonly stats: PeerStats | undefined
-  /** Monotonic time at which the bytes received from that peer last grew, exact to one second. */
-  receivedMs: number | undefined
+  /** The latest counters of the WireGuard peer by which packets of the agent come, and when they were read. */
+  readonly counted: { readonly stats: PeerStats; readonly atMs: number } | undefined
+  /** Between which two readings the bytes received from that peer last grew. On a busy host they are seconds apart. */
+  readonly received: { readonly fromMs: number; readonly toMs: number } | undefined
   /** Monotonic time at which the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
   /** Monotonic time at which the gateway was last silent. */
@@ -161,16 +161,15 @@ export class Tunnels {
   ): void {
     const before = this.#seen.get(origin)
     const firstMs = before?.firstMs ?? nowMs
-    const known = before?.stats
-    const grew = stats !== undefined && known !== undefined && stats.rxBytes > known.rxBytes
-    const receivedMs = grew ? nowMs : before?.receivedMs
+    const received = growth(before, stats, nowMs)
     const isProbed = probe !== undefined && !isShared && answersProbes(agent)
     const result = isProbed && agent.tunnelAddress !== undefined ? probe(agent.tunnelAddress) : undefined
     const refused = result?.lastRefusalMs
     const isFarRefusal =
       refused !== undefined &&
-      receivedMs !== undefined &&
-      Math.abs(receivedMs - refused) <= REFUSAL_RECEIVED_MS
+      received !== undefined &&
+      refused >= received.fromMs - REFUSAL_RECEIVED_MS &&
+      refused <= received.toMs + REFUSAL_RECEIVED_MS
     const refusalMs = isFarRefusal ? refused : before?.refusalMs
     const facts = {
       nowMs,
@@ -183,7 +182,7 @@ export class Tunnels {
       unanswered: refused !== undefined && refused !== refusalMs ? Infinity : (result?.unanswered ?? 0),
       // The kernel tells the handshake in the time of day; it is converted to the monotonic clock.
       lastHandshakeMs: stats?.lastHandshakeMs && nowMs - (Date.now() - stats.lastHandshakeMs),
-      lastReceivedMs: receivedMs,
+      lastReceivedMs: received?.toMs,
       keepaliveSeconds: this.#keepaliveSeconds
     }
     const state = tunnelState(facts)
@@ -199,7 +198,8 @@ export class Tunnels {
     }
     const silentMs = silence(facts, before?.silentMs)
     const answers = answersOf(facts)
-    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, silentMs, answers, history })
+    const counted = stats === undefined ? before?.counted : { stats, atMs: nowMs }
+    this.#seen.set(origin, { firstMs, tunnel, counted, received, refusalMs, silentMs, answers, history })
   }
 
   /**
@@ -237,6 +237,14 @@ function withoutCarrier(stats: PeerStats | undefined): PeerStats | undefined {
   return stats !== undefined && isCarrierAddress(stats.peerAddress)
     ? { ...stats, peerAddress: undefined }
     : stats
+}
+
+/** Returns when bytes were last received: since the reading before, if the counter of the same peer has grown. */
+function growth(before: Seen | undefined, stats: PeerStats | undefined, nowMs: number): Seen['received'] {
+  const known = before?.counted
+  const isSame = stats !== undefined && stats.publicKey === known?.stats.publicKey
+  const hasGrown = isSame && stats.rxBytes > known.stats.rxBytes
+  return hasGrown ? { fromMs: known.atMs, toMs: nowMs } : before?.received
 }
 
 /**

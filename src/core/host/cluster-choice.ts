@@ -6,8 +6,11 @@
 //   2. Endpoints that terminate but still serve are used only while no allowed cluster has a ready one (KEP-1669 for
 //      kube-proxy, over all clusters).
 //   3. The result is a pure function of the input, and does not depend on the order of the clusters.
-//   4. The weights of all endpoints together are at most WEIGHT_SUM_MAX and one for each endpoint, so that the tables
-//      of the load balancer stay small.
+//   4. The weights of all endpoints together are at most `weightSumMax` and one for each endpoint, so that the tables of
+//      the load balancer stay small.
+//   5. Clusters with unequal shares have at most HASHED_REAL_SERVERS_MAX endpoints in use, each cluster in proportion to
+//      its share: a cluster with many endpoints does not take the places of the others.
+import { HASHED_REAL_SERVERS_MAX } from './host-limits.ts'
 import type { BalancePolicy, Preference } from '../model/balance-policy.ts'
 import type { ClusterName } from '../model/values.ts'
 
@@ -29,6 +32,10 @@ export interface ClusterShare {
   readonly cluster: ClusterName
   /** The number of endpoints that get traffic. */
   readonly endpoints: number
+  /** How many could: above `endpoints`, the rest has no place in the table of the load balancer (invariant 5). */
+  readonly of: number
+  /** Whether the endpoints that get traffic are ready, or terminate and still serve. */
+  readonly use: 'ready' | 'leaving'
   /** The weight of each of them; 0: the cluster gets no traffic. */
   readonly weight: number
   /** A clause for people: why the cluster has this share, or none. */
@@ -36,10 +43,12 @@ export interface ClusterShare {
 }
 
 /**
- * The sum that weights are scaled to when their exact proportion needs more. Shares are then exact to about one in 500
- * as long as each endpoint has at least one part.
+ * Returns the sum that weights are scaled to when their exact proportion needs more: 32 for each endpoint, so that the
+ * weight of an endpoint is rounded by a few percent, within the largest table of the load balancer (slots.ts).
  */
-const WEIGHT_SUM_MAX = 512
+function weightSumMax(endpoints: number): number {
+  return Math.min(16_384, Math.max(512, 32 * endpoints))
+}
 
 /** Chooses. One share for each candidate, in the order of the clusters' names. */
 export function chooseClusters(
@@ -63,21 +72,22 @@ export function chooseClusters(
     return false
   })
   const chosen = prefer(preference, usable, isReady)
-  const weights = endpointWeights(
-    usable.map((each) => ({ part: chosen.get(each.cluster)?.part ?? 0, endpoints: countOf(each, isReady) }))
+  const parts = withPlaces(
+    usable.map((each) => ({ part: chosen.get(each.cluster)?.part ?? 0, endpoints: countOf(each, isReady) })),
+    preference.kind === 'weights'
   )
+  const weights = endpointWeights(parts)
   return sorted.map((each) => {
     const at = usable.indexOf(each)
     const weight = at < 0 ? 0 : (weights[at] ?? 0)
     const { cluster } = each
+    const of = weight > 0 ? countOf(each, isReady) : 0
+    const endpoints = weight > 0 ? (parts[at]?.endpoints ?? 0) : 0
     const reason = out.get(cluster) ?? chosen.get(cluster)?.reason ?? ''
     const fallback = weight > 0 && !isReady ? ', with endpoints that terminate because none is ready' : ''
-    return {
-      cluster,
-      endpoints: weight > 0 ? countOf(each, isReady) : 0,
-      weight,
-      reason: `${reason}${fallback}`
-    }
+    const cut = endpoints < of ? `; ${endpoints} of its ${of} endpoints have a place` : ''
+    const use = isReady ? 'ready' : 'leaving'
+    return { cluster, endpoints, of, use, weight, reason: `${reason}${fallback}${cut}` }
   })
 }
 
@@ -181,25 +191,54 @@ function distanceText(candidate: Candidate | undefined): string {
     : `round trip ${candidate.rttMs.toFixed(1)} ms`
 }
 
+interface ClusterPart {
+  readonly part: number
+  readonly endpoints: number
+}
+
 /**
- * Divides the part of each cluster evenly among its endpoints. The weights are whole numbers, exact where their sum is
- * at most WEIGHT_SUM_MAX.
+ * Returns the parts with the endpoints that have a place (invariant 5). Places are given in proportion to the parts, so
+ * that the endpoints in use bear alike; what a cluster with few endpoints leaves goes to the others.
  */
-function endpointWeights(
-  clusters: readonly { readonly part: number; readonly endpoints: number }[]
-): readonly number[] {
-  const parts = clusters.reduce((sum, { part }) => sum + part, 0)
-  if (parts === 0) return clusters.map(() => 0)
-  const exact = exactWeights(clusters)
-  if (exact !== undefined) return exact
-  return clusters.map(({ part, endpoints }) =>
-    part === 0 ? 0 : Math.max(1, Math.floor(((part / parts) * WEIGHT_SUM_MAX) / endpoints))
+function withPlaces(clusters: readonly ClusterPart[], isUneven: boolean): readonly ClusterPart[] {
+  const active = clusters.filter(({ part }) => part > 0)
+  const total = active.reduce((sum, { endpoints }) => sum + endpoints, 0)
+  if (!isUneven || active.length < 2 || total <= HASHED_REAL_SERVERS_MAX) return clusters
+  // Each cluster has at least one place.
+  let places = HASHED_REAL_SERVERS_MAX - active.length
+  let open = active
+  for (;;) {
+    const parts = open.reduce((sum, { part }) => sum + part, 0)
+    const [has, rest] = [places, open]
+    const small = rest.filter(({ part, endpoints }) => endpoints <= (has * part) / parts)
+    if (small.length === 0) break
+    places -= small.reduce((sum, { endpoints }) => sum + endpoints, 0)
+    open = rest.filter((each) => !small.includes(each))
+  }
+  const parts = open.reduce((sum, { part }) => sum + part, 0)
+  return clusters.map((each) =>
+    open.includes(each) ? { ...each, endpoints: Math.max(1, Math.floor((places * each.part) / parts)) } : each
   )
 }
 
-function exactWeights(
-  clusters: readonly { readonly part: number; readonly endpoints: number }[]
-): readonly number[] | undefined {
+/**
+ * Divides the part of each cluster evenly among its endpoints. The weights are whole numbers, exact where their sum is
+ * at most `weightSumMax`.
+ */
+function endpointWeights(clusters: readonly ClusterPart[]): readonly number[] {
+  const parts = clusters.reduce((sum, { part }) => sum + part, 0)
+  if (parts === 0) return clusters.map(() => 0)
+  const active = clusters.filter(({ part }) => part > 0)
+  const total = active.reduce((sum, { endpoints }) => sum + endpoints, 0)
+  const sumMax = weightSumMax(total)
+  const exact = exactWeights(clusters, Math.max(sumMax, total))
+  if (exact !== undefined) return exact
+  return clusters.map(({ part, endpoints }) =>
+    part === 0 ? 0 : Math.max(1, Math.round(((part / parts) * sumMax) / endpoints))
+  )
+}
+
+function exactWeights(clusters: readonly ClusterPart[], sumMax: number): readonly number[] | undefined {
   const active = clusters.filter(({ part }) => part > 0)
   const multiple = active.reduce((least, { endpoints }) => (least / divisor(least, endpoints)) * endpoints, 1)
   // Past this bound the products below would lose digits, and their sum is too large anyway.
@@ -208,8 +247,7 @@ function exactWeights(
   const common = whole.reduce(divisor)
   const weights = whole.map((weight) => weight / common)
   const sum = weights.reduce((total, weight, index) => total + weight * (clusters[index]?.endpoints ?? 0), 0)
-  const endpoints = active.reduce((total, each) => total + each.endpoints, 0)
-  return sum <= Math.max(WEIGHT_SUM_MAX, endpoints) ? weights : undefined
+  return sum <= sumMax ? weights : undefined
 }
 
 function divisor(a: number, b: number): number {

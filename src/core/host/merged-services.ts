@@ -7,7 +7,7 @@ import { chooseClusters, type Candidate, type ClusterShare } from './cluster-cho
 import type { Cidr, ClusterName, EndpointSliceValue } from '../model/values.ts'
 import { familyOf } from '../model/cidr.ts'
 import { SortedMap } from '../model/sorted-map.ts'
-import { useCounts } from './virtual-servers.ts'
+import { cutSlices, useCounts } from './virtual-servers.ts'
 import {
   mergedService,
   type BalancedHolder,
@@ -75,7 +75,11 @@ export class MergedServices {
   #follow(service: BalancedService, facts: ChoiceFacts): Kept {
     const { key, address, holders, from } = service
     const shares = sharesOf(service, facts)
-    const choice = [address, from, ...shares.map(({ cluster, weight }) => `${cluster}:${weight}`)].join(' ')
+    const choice = [
+      address,
+      from,
+      ...shares.map(({ cluster, weight, endpoints }) => `${cluster}:${weight}:${endpoints}`)
+    ].join(' ')
     const before = this.#kept.get(key)
     const isSame =
       before?.choice === choice &&
@@ -93,16 +97,17 @@ function mergedView(
   const [first, ...others] = holders.toSorted(
     (a, b) => Number(b.cluster === from) - Number(a.cluster === from)
   )
-  const weightOf = new Map(shares.map(({ cluster, weight }) => [cluster, weight]))
+  const service = mergedService(first === undefined ? holders : [first, ...others], address)
+  const shareOf = new Map(shares.map((share) => [share.cluster, share]))
   const slices: EndpointSliceValue[] = []
   const weights: number[] = []
   for (const { cluster, view } of holders) {
-    const weight = weightOf.get(cluster) ?? 0
+    const { weight = 0, endpoints: most = 0, of = 0, use = 'ready' } = shareOf.get(cluster) ?? {}
     if (weight === 0) continue
-    slices.push(...view.slices)
+    const cut = { family: familyOf(address), use, most, of }
+    slices.push(...(most < of ? cutSlices({ service, slices: view.slices }, cut) : view.slices))
     weights.push(...view.slices.map(() => weight))
   }
-  const service = mergedService(first === undefined ? holders : [first, ...others], address)
   const isEven = weights.every((weight) => weight === weights[0])
   return isEven ? { service, slices } : { service, slices, weights }
 }

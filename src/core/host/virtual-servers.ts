@@ -300,6 +300,35 @@ export function trafficOf({ service, slices }: ServiceView): {
   return { ready, fallback: ready > 0 || service.headless ? 0 : leaving }
 }
 
+/**
+ * Returns the slices of a service with `most` of its `of` endpoints, each slice with its part of them. Endpoints of another
+ * use or family are left out.
+ */
+export function cutSlices(
+  { service, slices }: Pick<ServiceView, 'service' | 'slices'>,
+  { family, use, most, of }: { family: 4 | 6; use: 'ready' | 'leaving'; most: number; of: number }
+): readonly EndpointSliceValue[] {
+  let seen = 0
+  return slices.map(({ kind, namespace, name, service: owner, ports, endpoints }) => {
+    const used = endpoints.filter(
+      (endpoint) =>
+        useOf(endpoint, service) === use && endpoint.addresses.some((address) => familyOf(address) === family)
+    )
+    // A slice of other ports has no endpoint of the service.
+    const from = Math.round((seen * most) / of)
+    if (isOf(service, ports)) seen += used.length
+    const count = Math.round((seen * most) / of) - from
+    return { kind, namespace, name, service: owner, ports, endpoints: used.slice(0, count) }
+  })
+}
+
+/** Whether a slice has one of the ports of the service. */
+function isOf(service: Pick<ServiceValue, 'ports'>, ports: readonly EndpointPort[]): boolean {
+  return ports.some((port) =>
+    service.ports.some(({ name, protocol }) => port.name === name && port.protocol === protocol)
+  )
+}
+
 /** Returns how many addresses of one family are ready, and how many terminate but still serve. */
 export function useCounts(
   { service, slices }: Pick<ServiceView, 'service' | 'slices'>,
@@ -307,12 +336,7 @@ export function useCounts(
 ): { readonly ready: number; readonly leaving: number } {
   let [ready, leaving] = [0, 0]
   for (const { endpoints, ports } of slices) {
-    if (
-      !ports.some((port) =>
-        service.ports.some(({ name, protocol }) => port.name === name && port.protocol === protocol)
-      )
-    )
-      continue
+    if (!isOf(service, ports)) continue
     const found = addressesOf(endpoints, family, service)
     ready += found.ready.length
     leaving += found.leaving.length

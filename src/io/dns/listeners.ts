@@ -1,8 +1,10 @@
 // The sockets of the responder: UDP and TCP on one port of each address. Messages go to `handle`; its answers go back
 // to the client. An error of one socket, one connection or one answer is a warning, and the others go on.
+// All sockets have SO_REUSEPORT (socket(7)), so that the process that takes over can bind before this one has closed, and the
+// port is closed at no moment. The kernel lets processes of one user share a port in this way only.
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { createServer, isIP, isIPv6, type Server, type Socket } from 'node:net'
+import { createServer, isIP, isIPv6, type ListenOptions, type Server, type Socket } from 'node:net'
 
 import { shareOf } from '../../core/model/client-share.ts'
 import { codeOf } from '../../core/model/coded-error.ts'
@@ -50,11 +52,15 @@ export class Listeners {
   }
 
   /**
-   * Binds all addresses. After an error some may be bound: call `stop`.
+   * Binds all addresses. After an error some may be bound: call `stop`. `shared`: the process that is to be replaced may
+   * have them still. Otherwise an address that any other process has is an error.
    * Errors: DnsError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, LISTEN_FAILED.
    */
-  async start(): Promise<void> {
-    for (const wanted of this.#options.listen) await this.#listen(wanted)
+  async start({ shared }: { readonly shared: boolean }): Promise<void> {
+    for (const wanted of this.#options.listen) {
+      if (!shared && wanted.port !== 0) await checkFree(wanted)
+      await this.#listen(wanted)
+    }
   }
 
   /** Closes the sockets and ends the connections. Answers that come later are dropped. */
@@ -89,7 +95,7 @@ export class Listeners {
 
   /** Binds a UDP socket and returns its port, which the kernel has chosen if `port` is 0. */
   async #listenUdp(address: string, port: number): Promise<number> {
-    const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4', ipv6Only: address === '::' })
+    const socket = udpSocket(address, true)
     socket.bind({ port, address, exclusive: true })
     await bound(socket, 'UDP', address, port)
     this.#udp.push(socket)
@@ -102,7 +108,7 @@ export class Listeners {
   async #listenTcp(address: string, port: number): Promise<void> {
     // Half-open: a client may close its side after its last query and still read the answers.
     const server = createServer({ allowHalfOpen: true })
-    server.listen({ port, host: address, ipv6Only: address === '::', exclusive: true })
+    server.listen(tcpOptions(address, port, true))
     await bound(server, 'TCP', address, port)
     this.#tcp.push(server)
     server.on('error', (error) => this.#options.onWarning('DNS over TCP', error))
@@ -146,6 +152,32 @@ export class Listeners {
       this.#options.onWarning('a DNS answer could not be sent', error)
     }
   }
+}
+
+/**
+ * Binds an address without SO_REUSEPORT and closes it again, which the kernel refuses while any other process has it.
+ * Errors: those of `bound`.
+ */
+async function checkFree({ address, port }: SocketAddress): Promise<void> {
+  const socket = udpSocket(address, false)
+  const server = createServer()
+  socket.bind({ port, address, exclusive: true })
+  await bound(socket, 'UDP', address, port)
+  try {
+    server.listen(tcpOptions(address, port, false))
+    await bound(server, 'TCP', address, port)
+  } finally {
+    await closed(socket)
+  }
+  await closed(server)
+}
+
+function udpSocket(address: string, reusePort: boolean): UdpSocket {
+  return createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4', ipv6Only: address === '::', reusePort })
+}
+
+function tcpOptions(address: string, port: number, reusePort: boolean): ListenOptions {
+  return { port, host: address, ipv6Only: address === '::', exclusive: true, reusePort }
 }
 
 /**

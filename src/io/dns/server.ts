@@ -35,10 +35,11 @@ export interface DnsServerOptions {
 
 export interface DnsServer {
   /**
-   * Binds all addresses, then reads the upstreams. Resolves when the responder answers queries. Errors: DnsError
+   * Binds all addresses, then reads the upstreams. Resolves when the responder answers queries. `shared` (default false):
+   * another responder of this user, which is to end next, may have the addresses still. Errors: DnsError
    * PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, BAD_UPSTREAM, LISTEN_FAILED.
    */
-  start(): Promise<void>
+  start(options?: { readonly shared?: boolean }): Promise<void>
   /** Ends sockets, connections and forwarded queries. It may be called at any time and more than once. */
   stop(): Promise<void>
   /** Replaces the option `allow`, from the next query on. */
@@ -76,12 +77,12 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
       return listeners.listening
     },
 
-    async start() {
+    async start({ shared = false } = {}) {
       // A malformed setting is an error before anything listens.
       upstreams.check()
       listeners.check()
       try {
-        await listeners.start()
+        await listeners.start({ shared })
       } catch (error) {
         await stop()
         throw error

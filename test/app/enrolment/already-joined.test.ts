@@ -64,6 +64,34 @@ describe('an agent that is in a mesh already', () => {
     assert.equal(fix, 'keep this membership; to make another mesh, run `meshctl leave` first')
   })
 
+  it('takes no translation in place, and says the steps to one', () => {
+    for (const token of [undefined, tokenFor('west', west, '10.9.0.0/16')]) {
+      const {
+        code,
+        message,
+        fix = ''
+      } = alreadyJoined(membership, {
+        crypto,
+        token,
+        translates: true,
+        nowMs: NOW_MS
+      })
+      assert.equal(code, 'ALREADY_JOINED')
+      assert.match(message, /a member takes no translation in place: /)
+      assert.match(
+        fix,
+        /`meshctl leave`.*`meshctl invite west --real-pod-cidr .*`meshctl join .*--real-pod-cidr/s
+      )
+    }
+    const other = alreadyJoined(membership, {
+      crypto,
+      token: tokenFor('edge', west),
+      translates: true,
+      nowMs: NOW_MS
+    })
+    assert.equal(other.fix, 'run `meshctl join` on a gateway of cluster edge')
+  })
+
   const said = (token: string | undefined) => alreadyJoined(membership, { crypto, token, nowMs: NOW_MS })
 })
 

@@ -56,6 +56,23 @@ describe('tunnels, looked at once a second', () => {
     assert.equal(east.down, true)
   })
 
+  it('a dead agent on a host whose kernel refuses stays in use, however seldom this host can look', () => {
+    for (const [stepMs, everySecond] of [
+      [1000, true],
+      [4500, false],
+      [9000, false]
+    ] as const) {
+      const east = new Observed()
+      for (let second = 0; second < 3; second++) east.look({ bytes: true, reply: true })
+      for (let look = 0; look < 20; look++) {
+        const answered = everySecond ? look % 2 === 0 : true
+        // The kernel answers all the time; the look sees the bytes of it only at its end.
+        east.look({ bytes: true, refusal: true, refusedAgoMs: stepMs * 0.9, answered, stepMs })
+      }
+      assert.equal(east.down, false, `a look every ${stepMs} ms`)
+    }
+  })
+
   it('a cluster whose gateway is not known yet is not called down right after a join', () => {
     const bare: MeshView = {
       ...VIEW,
@@ -173,6 +190,10 @@ interface Now {
   readonly refusal?: boolean
   /** By WireGuard; default true. */
   readonly answered?: boolean
+  /** How long before the look the refusal came; default 0. */
+  readonly refusedAgoMs?: number
+  /** Since the look before; default 1000. */
+  readonly stepMs?: number
 }
 
 const SILENT: ProbeResult = {
@@ -191,11 +212,12 @@ class Observed {
   #replyMs: number | undefined
   #refusalMs: number | undefined
 
-  look({ bytes = false, reply = false, refusal = false, answered = true }: Now): void {
-    this.#nowMs += 1000
+  look({ bytes = false, reply = false, refusal = false, ...more }: Now): void {
+    const { answered = true, refusedAgoMs = 0, stepMs = 1000 } = more
+    this.#nowMs += stepMs
     if (bytes) this.#rxBytes += 92
     if (reply) this.#replyMs = this.#nowMs
-    if (refusal) this.#refusalMs = this.#nowMs
+    if (refusal) this.#refusalMs = this.#nowMs - refusedAgoMs
     const stats: PeerStats = {
       publicKey: KEY,
       peerAddress: undefined,

@@ -129,11 +129,11 @@ describe('the choice of clusters', () => {
         const isReady = allowed.some(({ ready }) => ready > 0)
         const shares = chooseClusters(policyOf(text), of).filter(({ weight }) => weight > 0)
         assert.equal(shares.length > 0, isReady || allowed.some(({ leaving }) => leaving > 0))
-        for (const { cluster: name, endpoints } of shares) {
+        for (const { cluster: name, endpoints, of: of_ } of shares) {
           const each = allowed.find((one) => one.cluster === name)
           assert.ok(each, `${name} is not allowed`)
-          assert.equal(endpoints, isReady ? each.ready : each.leaving)
-          assert.ok(endpoints > 0)
+          assert.equal(of_, isReady ? each.ready : each.leaving)
+          assert.ok(endpoints > 0 && endpoints <= of_)
         }
       }),
       { numRuns: 500 }
@@ -161,14 +161,20 @@ describe('the choice of clusters', () => {
         const endpoints = shares.reduce((sum, each) => sum + each.endpoints, 0)
         const total = shares.reduce((sum, each) => sum + each.endpoints * each.weight, 0)
         assert.ok(shares.every(({ weight }) => Number.isInteger(weight)))
-        assert.ok(total <= 512 + endpoints, `${total} for ${endpoints} endpoints`)
+        assert.ok(
+          total <= Math.min(16_384, Math.max(512, 32 * endpoints)) * 1.5 + endpoints,
+          `${total} for ${endpoints}`
+        )
         const { preference: of_ } = policyOf(text)
-        if (of_.kind !== 'weights' || endpoints > 20) return
+        if (of_.kind !== 'weights') return
+        if (shares.length > 1 && shares.some(({ weight }) => weight !== shares[0]?.weight))
+          assert.ok(endpoints <= 512, `${endpoints} endpoints have a place`)
         const sum = shares.reduce((all_, { cluster: name }) => all_ + (of_.weights.get(name) ?? 0), 0)
         if (sum === 0) return
         for (const each of shares) {
           const exact = (of_.weights.get(each.cluster) ?? 0) / sum
-          assert.ok(Math.abs((each.endpoints * each.weight) / total - exact) < 0.1, text)
+          const share = (each.endpoints * each.weight) / total
+          assert.ok(Math.abs(share - exact) < 0.1, `${each.cluster} has ${share} of ${text}`)
         }
       }),
       { numRuns: 500 }

@@ -16,12 +16,17 @@ const READY = { ready: true, serving: true, terminating: false }
 const LEAVING = { ready: false, serving: true, terminating: true }
 
 interface Options {
+  /** Endpoints of each cluster; default 2, 3 and 4. */
+  readonly endpoints?: readonly [east: number, edge: number, west: number]
   readonly affinitySeconds?: number
   readonly conditions?: Partial<Record<Cluster, Pick<Endpoint, 'ready' | 'serving' | 'terminating'>>>
 }
 
 /** The service web with 2, 3 and 4 endpoints in east, edge and west. */
-function mesh(balance: string, { affinitySeconds = 0, conditions = {} }: Options = {}): MeshView {
+function mesh(
+  balance: string,
+  { affinitySeconds = 0, conditions = {}, endpoints = [2, 3, 4] }: Options = {}
+): MeshView {
   const clusters = CLUSTERS.map((name, index): [ClusterName, ClusterView] => {
     const web: ServiceView = {
       service: {
@@ -43,9 +48,9 @@ function mesh(balance: string, { affinitySeconds = 0, conditions = {} }: Options
           name: 'web-1',
           service: 'web',
           ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
-          endpoints: Array.from({ length: index + 2 }, (_, host) => ({
+          endpoints: Array.from({ length: endpoints[index] ?? 0 }, (_, host) => ({
             ...(conditions[name] ?? READY),
-            addresses: [`10.${index + 1}.0.${host + 1}` as Ip],
+            addresses: [`10.${index + 1}.${host >> 8}.${host & 255}` as Ip],
             hostname: '',
             node: ''
           }))
@@ -100,6 +105,38 @@ describe('a balanced service in the load balancer', () => {
     const server = serverOf(mesh('weights=east:90,west:10'))
     assert.equal(server.scheduler, 'wrr')
     assert.deepEqual(slotsOf(server), { east: 90, west: 10 })
+  })
+
+  it('keeps the proportion where the endpoints are more than the table has places', () => {
+    for (const affinitySeconds of [0, 60])
+      for (const endpoints of [
+        [900, 3, 5],
+        [3, 0, 900],
+        [800, 900, 1000],
+        [256, 0, 256]
+      ] as const) {
+        const server = serverOf(mesh('weights=east:90,west:10', { endpoints, affinitySeconds }))
+        assert.ok(server.realServers.length <= 512, String(server.realServers.length))
+        const { east = 0, west = 0, ...others } = slotsOf(server)
+        assert.deepEqual(others, {})
+        assert.ok(Math.abs(east - 90) <= 3 && east + west === 100, `${east}:${west} of ${endpoints.join()}`)
+      }
+  })
+
+  it('uses as many endpoints of each slice as its part of them is', () => {
+    const [service] = balancedOf(mesh('weights=east:90,west:10', { endpoints: [900, 3, 900] })).values()
+    assert.ok(service)
+    const reasons = sharesOf(service, facts()).map(({ cluster, endpoints, of, reason }) => [
+      cluster,
+      endpoints,
+      of,
+      reason
+    ])
+    assert.deepEqual(reasons, [
+      ['east', 459, 900, 'its weight is 90 of 100; 459 of its 900 endpoints have a place'],
+      ['edge', 0, 0, 'it is not in weights'],
+      ['west', 51, 900, 'its weight is 10 of 100; 51 of its 900 endpoints have a place']
+    ])
   })
 
   it('keeps the proportion with ClientIP affinity, as nearly as the table of hashes can', () => {

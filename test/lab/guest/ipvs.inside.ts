@@ -5,6 +5,7 @@ import { detectLoadBalancer } from '../../../src/io/host/load-balancer/detect.ts
 import { withFlowEnds } from '../../../src/io/host/load-balancer/flow-ends.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { loadBalancerContract, PODS, real, VIP_PREFIXES, virtual } from '../../contract/load-balancer.ts'
+import { policyContract } from '../../contract/policies.ts'
 import { createLabBench, type LabBench } from '../support/lb-bench.ts'
 import type { Run } from '../../../src/io/host/ports.ts'
 import { missing } from '../../../src/io/host/tools/run.ts'
@@ -44,6 +45,7 @@ describe('the IPVS load balancer', () => {
   })
 
   loadBalancerContract(() => bench)
+  policyContract(() => bench)
 
   it('is the second choice of `auto`: this kernel has nftables, too', async () => {
     assert.equal(await detectLoadBalancer(bench.run), 'nftables')

@@ -4,7 +4,7 @@
 // The process is started detached, so it outlives the agent: an agent that was restarted or killed finds it at the
 // control socket, with the names that it had. Only a process of the same version that listens on the desired addresses
 // is kept. Any other process goes on answering while a new process is started and receives the names. The old process
-// ends when the new one takes over the port; during this handover no process listens for 1 to 2 ms.
+// ends when the new one listens, too: both share the port for a moment (listeners.ts), so no query finds it closed.
 //
 // The process ends after `end()` or `endDnsProcess()` (leave, cleanup), when no agent has been connected for
 // `outliveSeconds`, or when all processes of the agent's group are ended: by systemd with KillMode=control-group (use

@@ -312,14 +312,15 @@ const FAREWELL_MS = 50
 const STARTUP_SECONDS = 30
 
 /**
- * Binds the server, and tries again every millisecond for `patienceMs` while another process has the port. So the port
- * is closed for 1 to 2 ms only when an old process hands it over. Errors: of `server.start()`.
+ * Binds the server. With a patience, an old process hands the port over: both have it until the old one ends, so it is
+ * closed at no moment. An old process of a version that does not share its port is waited for: the bind is tried again
+ * every millisecond for `patienceMs`. Errors: of `server.start()`.
  */
 async function startPatiently(server: DnsServer, patienceMs: number): Promise<void> {
   const endMs = performance.now() + patienceMs
   for (;;) {
     try {
-      return await server.start()
+      return await server.start({ shared: patienceMs > 0 })
     } catch (error) {
       const isTaken = error instanceof DnsError && error.code === 'PORT_IN_USE'
       if (!isTaken || performance.now() > endMs) throw error

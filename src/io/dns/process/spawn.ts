@@ -19,7 +19,7 @@ const START_MS = 15_000
 const START_LOOK_MS = 10
 /** A process that has not ended so many milliseconds after `stop` is killed. */
 const END_MS = 3000
-/** Milliseconds after which a process that was sent `listen` surely tries to bind, which it does every millisecond. */
+/** Milliseconds after which a process that was sent `listen` surely listens, or tries to bind every millisecond. */
 const KNOCK_MS = 100
 
 /**
@@ -74,7 +74,7 @@ function program(): string {
 
 const PROGRAM = 'meshd-dns.js'
 
-/** Ends an old process once the new one tries to bind the port, so that the port is closed only briefly. */
+/** Ends an old process once the new one listens beside it, or tries to bind a port that the old one does not share. */
 export async function handedOver(channel: Channel): Promise<void> {
   await pause(KNOCK_MS)
   await ended(channel)

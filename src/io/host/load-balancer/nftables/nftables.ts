@@ -6,7 +6,9 @@
 // table, and affinity survives restarts and a change of gateway. Affinity has no timeout, so it lasts longer than
 // `affinitySeconds` asks for (docs/decisions/0003-clientip-affinity-by-hash.md).
 // Invariants
-//   1. Every change is one transaction: the kernel goes from one complete state to the next.
+//   1. Every change is one transaction, or two where a virtual server loses slots (elementSteps): after each the kernel
+//      balances every server, and no packet between two look-ups misses its slot. If only the first was carried out, the
+//      next reading finds the slots that are left, and the next change deletes them.
 //   2. The state in memory only saves work. `observe` returns the known state only if kernel.ts knows that no other
 //      program has changed our table since it was read. In doubt the kernel is read again.
 //   3. Changes go over netlink where a socket can be opened and the change is small (kernel.ts). nft would first read
@@ -14,14 +16,16 @@
 import type { VirtualServer } from '../../../../core/host/host-state.ts'
 import { HostError } from '../../errors.ts'
 import {
-  elementChanges,
   elementCommands,
+  elementSteps,
   elementsOf,
   IRREGULAR_AFFINITY,
   parseTable,
   serverOf,
   skeleton,
+  stepCommands,
   type Element,
+  type ElementStep,
   type NftTable
 } from './table.ts'
 import { aboutCommand, digest } from '../../tools/nft-listing.ts'
@@ -140,14 +144,14 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       return (server && now.irregular.get(keyOfVirtualServer(server))) ?? believed(have)
     })
     try {
-      await transaction(seen, wanted, signal)
+      await change(seen, wanted, signal)
     } catch (error) {
       if (!(error instanceof HostError) || error.code !== 'TOOL_FAILED') throw error
       const listing = await list(signal)
       if (listing === undefined) throw error
       const touched = new Set(changes.map(({ have, want }) => keyOf(have ?? want)))
       const actual = listing.elements.filter((element) => touched.has(element.server))
-      await transaction(actual, wanted, signal)
+      await change(actual, wanted, signal)
       return undefined // another program changes the table, so the next call must read everything
     }
     const irregular = new Map(now.irregular)
@@ -155,14 +159,18 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     return { ...now, irregular, servers: withChanges(now.servers, changes) }
   }
 
-  /** Turns the elements `have` into `want` in one transaction, over netlink or else by nft. */
-  async function transaction(
+  /** Turns the elements `have` into `want`, step by step. */
+  async function change(
     have: readonly Element[],
     want: readonly Element[],
     signal: AbortSignal
   ): Promise<void> {
-    const { gone, fresh } = elementChanges(have, want)
-    if (gone.length + fresh.length === 0) return
+    for (const step of elementSteps(have, want)) await transaction(step, signal)
+  }
+
+  /** Carries out one step in one transaction, over netlink or else by nft. */
+  async function transaction(step: ElementStep, signal: AbortSignal): Promise<void> {
+    const { gone, fresh } = step
     if (signal.aborted) throw new HostError({ code: 'ABORTED', message: 'the change was cancelled' })
     const answer = await kernel?.change(gone, fresh).catch(() => 'refused' as const)
     if (answer === 'done') return
@@ -170,7 +178,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       throw new HostError({ code: 'TOOL_TIMEOUT', tool: 'nft', message: LOCKED, fix: LOCKED_FIX })
     // The change is too large for netlink, or the kernel refused it, or there is no socket. nft carries out the change,
     // or its error says why the kernel refuses it.
-    const text = `${elementCommands(table, have, want).join('\n')}\n`
+    const text = `${stepCommands(table, step).join('\n')}\n`
     await (kernel === undefined ? nft(text, signal) : kernel.owning(() => nft(text, signal)))
   }
 

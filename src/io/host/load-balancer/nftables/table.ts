@@ -139,32 +139,52 @@ export function elementsOf(server: VirtualServer): readonly Element[] {
   ]
 }
 
-/** Returns the commands of nft that turn the elements `have` into `want`, in the order of elementChanges(). */
+/** Returns the commands of nft that turn the elements `have` into `want`, in the order of elementSteps(). */
 export function elementCommands(
   table: string,
   have: readonly Element[],
   want: readonly Element[]
 ): readonly string[] {
-  const { gone, fresh } = elementChanges(have, want)
+  return elementSteps(have, want).flatMap((step) => stepCommands(table, step))
+}
+
+/** Returns the commands of nft for one step. */
+export function stepCommands(table: string, { gone, fresh }: ElementStep): readonly string[] {
   return [...commands('delete', table, gone), ...commands('add', table, fresh)]
 }
 
+/** What one transaction deletes, and what it adds. */
+export interface ElementStep {
+  readonly gone: readonly Element[]
+  readonly fresh: readonly Element[]
+}
+
 /**
- * Returns the elements to delete and those to add. The elements of the map `services` are deleted first and added last.
- * An element whose value or comment (`tail`) has changed is deleted and added again.
+ * Returns the steps that lead from `have` to `want`: one transaction, or two where a virtual server gets fewer slots. The
+ * slots that it loses are deleted in the second one: a packet may have drawn one of them just before the first, and looks it
+ * up just after. The elements of the map `services` are deleted first and added last. An element whose value or comment
+ * (`tail`) has changed is deleted and added again.
  */
-export function elementChanges(
-  have: readonly Element[],
-  want: readonly Element[]
-): { readonly gone: readonly Element[]; readonly fresh: readonly Element[] } {
+export function elementSteps(have: readonly Element[], want: readonly Element[]): readonly ElementStep[] {
   const before = new Map(have.map((element) => [idOf(element), element]))
   const after = new Map(want.map((element) => [idOf(element), element]))
+  const served = new Set(want.filter(({ set }) => set.startsWith('services')).map(({ server }) => server))
+  const isStale = ([id, { set, server }]: readonly [string, Element]): boolean =>
+    set.startsWith('slots') && !after.has(id) && served.has(server)
   const gone = [...before].filter(([id, element]) => after.get(id)?.tail !== element.tail)
   const fresh = [...after].filter(([id, element]) => before.get(id)?.tail !== element.tail)
-  return {
-    gone: gone.map(([, element]) => element).sort(publishedFirst),
-    fresh: fresh.map(([, element]) => element).sort((a, b) => publishedFirst(b, a))
-  }
+  const stale = gone.filter(isStale)
+  const steps = [
+    {
+      gone: gone
+        .filter((each) => !isStale(each))
+        .map(([, element]) => element)
+        .sort(publishedFirst),
+      fresh: fresh.map(([, element]) => element).sort((a, b) => publishedFirst(b, a))
+    },
+    { gone: stale.map(([, element]) => element), fresh: [] }
+  ]
+  return steps.filter((step) => step.gone.length + step.fresh.length > 0)
 }
 
 /**

@@ -5,11 +5,13 @@ import type { Ip } from '../../../../../src/core/model/values.ts'
 import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../../../src/core/host/slots.ts'
 import {
   elementCommands,
+  elementSteps,
   elementsOf,
   IRREGULAR_AFFINITY,
   parseTable,
   serverOf,
-  skeleton
+  skeleton,
+  type ElementStep
 } from '../../../../../src/io/host/load-balancer/nftables/table.ts'
 import { netChanges } from '../../../../../src/io/host/load-balancer/order.ts'
 
@@ -115,6 +117,45 @@ describe('elements', () => {
     assert.match(commands[0] ?? '', /^delete element inet t services4 \{ 10\.96\.0\.1 \. 6 \. 80 \}$/)
     assert.match(commands.at(-1) ?? '', /^add element inet t services4 \{ .* : goto r3 \}$/)
     assert.deepEqual(elementCommands('t', elementsOf(server()), elementsOf(server())), [])
+  })
+
+  it('that a server loses are deleted in a second step: a packet may have drawn one of them just before the first', () => {
+    const sets = (step: ElementStep | undefined, kind: 'gone' | 'fresh') =>
+      step?.[kind].map(({ set, key }) => [set, key])
+    const [three, two] = [elementsOf(server({ realServers: reals([1, 1, 1]) })), elementsOf(server())]
+    const [first, second, ...others] = elementSteps(three, two)
+    assert.deepEqual(sets(first, 'gone'), [['services4', '10.96.0.1 . 6 . 80']])
+    assert.deepEqual(sets(first, 'fresh'), [['services4', '10.96.0.1 . 6 . 80']])
+    assert.deepEqual(sets(second, 'gone'), [['slots4', '10.96.0.1 . 6 . 80 . 2']])
+    assert.deepEqual([sets(second, 'fresh'), others], [[], []])
+    // One transaction where slots come, and where the whole server goes.
+    assert.equal(elementSteps(two, three).length, 1)
+    assert.equal(elementSteps(three, []).length, 1)
+  })
+
+  it('at each step and for any two states, leave every drawn slot with a backend', () => {
+    fc.assert(
+      fc.property(servers, servers, (a, b) => {
+        const [before, after] = [
+          elementsOf(a),
+          elementsOf({ ...b, vip: a.vip, protocol: a.protocol, port: a.port })
+        ]
+        let have = new Map(before.map((element) => [`${element.set} ${element.key}`, element]))
+        for (const { gone, fresh } of elementSteps(before, after)) {
+          const drawn = [...have.values()].filter(({ set }) => set.startsWith('slots'))
+          const isLast = fresh.length === 0
+          have = new Map(have)
+          for (const { set, key } of gone) have.delete(`${set} ${key}`)
+          for (const element of fresh) have.set(`${element.set} ${element.key}`, element)
+          if (!isLast) for (const { set, key } of drawn) assert.ok(have.has(`${set} ${key}`), key)
+        }
+        assert.deepEqual(
+          [...have.values()].map(({ key, tail }) => key + tail).sort(),
+          after.map(({ key, tail }) => key + tail).sort()
+        )
+      }),
+      { numRuns: 40 }
+    )
   })
 
   it('are read from nft’s JSON, whether protocols are names or numbers', () => {

@@ -1,0 +1,221 @@
+// A gateway of two ends, in each way in which one can end, under connections that stay open and connections that are
+// new: planned (restart, upgrade in place, downgrade), by kill -9 and by a stop of its process, by a cut link and by a loss of power.
+import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { PeersAnswer } from '../../src/api/answers.ts'
+import { GATEWAYS, NodeCluster, WEB_OF_NODE, type Gateway } from '../demo/node-cluster.ts'
+import { otherBuild } from '../demo/other-build.ts'
+import type { Pod, Site } from '../demo/site.ts'
+import { eventually, slowness } from '../eventually.ts'
+import { holdConnections, type Held } from '../lab/support/held-connections.ts'
+import { inStep, look, raise } from './harness.ts'
+
+const DEADLINE_MS = 60_000
+/** FAILOVER_CONNECTIONS=10000 holds as many as a gateway of a middle-sized site has. */
+const CONNECTIONS = Number(process.env['FAILOVER_CONNECTIONS'] ?? 1000)
+const NAMES = ['web.shop.svc.cluster.west', 'on-node.shop.svc.cluster.edge']
+const OUTLIVE = ['--dns-outlive-seconds', '60']
+
+describe('a gateway that ends', function () {
+  const { site, world } = raise('failover', ['west', 'edge', 'east'], { start: false })
+  const west = (): Site => site('west')
+  let cluster: NodeCluster
+
+  before(async () => {
+    cluster = await NodeCluster.unite(world(), OUTLIVE)
+    await eventually(async () => {
+      assert.equal((await west().pod(0).tcp(WEB_OF_NODE, 80, { timeoutMs: 500 })).error, undefined)
+      const { addresses } = await west()
+        .pod(0)
+        .resolve(NAMES[1] ?? '')
+      assert.equal(addresses.length, 1)
+      return true
+    }, DEADLINE_MS)
+    await settled()
+  })
+  after(() => cluster?.node.stop('SIGTERM'))
+
+  it('restart, upgrade in place and downgrade of every agent, one after the other: nothing breaks', async () => {
+    const newer = otherBuild(world().folder)
+    const before = await cluster.carrier()
+    const { held, failed, asked } = await during(async () => {
+      for (const wrapper of [newer, []])
+        for (const name of ['west', ...GATEWAYS] as const) {
+          await site(name).stop('SIGTERM')
+          await start(name, wrapper)
+          await inStep(site(name))
+          await settled() // as whoever rolls an upgrade out waits for each host
+        }
+      await cluster.node.stop('SIGTERM')
+      await cluster.node.start(...OUTLIVE)
+    })
+    console.log(`      ${asked} new connections and names, ${held.opened} held`)
+    unfailing(failed, asked)
+    assert.equal(held.broken, 0, JSON.stringify(held))
+    // The kernels carried the traffic, so no prefix had to move.
+    assert.equal(await cluster.carrier(), before)
+  })
+
+  for (const [signal, back] of [
+    ['SIGKILL', start],
+    ['SIGSTOP', resume]
+  ] as const)
+    it(`the agent of the carrying gateway gets ${signal}: its kernel carries on, and nothing moves`, async () => {
+      const carrier = await settled()
+      const { held, failed, asked } = await during(async () => {
+        if (signal === 'SIGKILL') await site(carrier).stop('SIGKILL')
+        else process.kill(site(carrier).pid ?? 0, signal)
+        await eventually(async () => {
+          const { reason } = await rowOf(carrier)
+          return /answers, but its agent does not/.test(reason ?? '')
+        }, DEADLINE_MS)
+        const { error } = await west().pod(1).tcp(WEB_OF_NODE, 80, { count: 20 })
+        assert.equal(error, undefined)
+        assert.equal(await cluster.carrier(), carrier)
+        await back(carrier)
+      })
+      unfailing(failed, asked)
+      assert.equal(held.broken, 0, JSON.stringify(held))
+    })
+
+  for (const [what, cut, back] of [
+    ['its link is cut', (gone: Gateway) => cutLink(gone), (gone: Gateway) => cluster.reconnect(gone)],
+    [
+      'it loses power',
+      (gone: Gateway) => site(gone).powerOff(),
+      (gone: Gateway) => cluster.powerOn(gone, OUTLIVE)
+    ]
+  ] as const)
+    it(`${what}: the other gateway carries the connections that are open, until it is back`, async () => {
+      const gone = await settled()
+      let movedMs = 0
+      const { held } = await during(async () => {
+        const sinceMs = performance.now()
+        await cut(gone)
+        await eventually(async () => {
+          const { error } = await west().pod(1).udp(NODE_POD, 9125, { timeoutMs: 100 })
+          return error === undefined
+        }, DEADLINE_MS)
+        movedMs = performance.now() - sinceMs
+        await eventually(async () => (await cluster.carrier()) !== gone, DEADLINE_MS)
+        await back(gone)
+        await eventually(async () => (await cluster.carrier()) === gone, DEADLINE_MS)
+      })
+      console.log(
+        `      answered again after ${(movedMs / 1000).toFixed(1)} s; of ${held.opened} connections ${held.broken} broke`
+      )
+      assert.equal(held.broken, 0, JSON.stringify(held))
+    })
+
+  // ------------------------------------------------------------------ words of these checks
+
+  async function start(name: 'west' | Gateway, wrapper: readonly string[] = []): Promise<void> {
+    if (name === 'west') await west().startUnder(wrapper, OUTLIVE)
+    else await cluster.startGateway(name, OUTLIVE, wrapper)
+  }
+
+  async function resume(name: Gateway): Promise<void> {
+    process.kill(site(name).pid ?? 0, 'SIGCONT')
+  }
+
+  async function cutLink(gateway: Gateway): Promise<void> {
+    await site(gateway).gateway.exec(['ip', 'link', 'set', 'wan0', 'down'])
+  }
+
+  /** Both gateways answer west and the node, and the first in their order carries the node. */
+  async function settled(): Promise<Gateway> {
+    let carrier: Gateway | undefined
+    await eventually(async () => {
+      for (const from of [west(), cluster.node]) {
+        const { peers } = await look<PeersAnswer>(from, 'peers')
+        const rows = peers.filter((row) => row.cluster === 'edge' && GATEWAY_NODES.has(row.node))
+        assert.equal(rows.length, 2)
+        for (const { state, reason, rttMs } of rows)
+          assert.ok(state === 'up' && reason === undefined && rttMs !== undefined, `${state} ${reason}`)
+      }
+      carrier = await cluster.carrier()
+      return carrier !== undefined
+    }, DEADLINE_MS)
+    return carrier ?? assert.fail()
+  }
+
+  async function rowOf(gateway: Gateway): Promise<PeersAnswer['peers'][number]> {
+    const { peers } = await look<PeersAnswer>(west(), 'peers')
+    const name = gateway === 'edge' ? 'edge-1' : 'edge-2'
+    return peers.find((row) => row.cluster === 'edge' && row.node === name) ?? assert.fail(name)
+  }
+
+  /** Does this while connections are held in both directions, and new ones and names are asked for without a pause. */
+  async function during(act: () => Promise<void>): Promise<{
+    readonly held: Held
+    readonly failed: Readonly<Record<string, string>>
+    readonly asked: number
+  }> {
+    const pod = west().pod(2)
+    const inward = await holdConnections(pod.namespace, onNode(), {
+      address: WEB_OF_NODE,
+      port: 81,
+      count: CONNECTIONS
+    })
+    const ended = new AbortController()
+    const failed: Record<string, string> = {}
+    let asked = 0
+    const ask = async (what: string, request: () => Promise<string | undefined>): Promise<void> => {
+      while (!ended.signal.aborted) {
+        const error = await request()
+        asked++
+        if (error !== undefined) count(failed, `${what}: ${error}`)
+        await pause(PAUSE_MS)
+      }
+    }
+    const resolves = async (from: Pod, name: string): Promise<string | undefined> => {
+      const { addresses, error } = await from.resolve(name)
+      return addresses.length > 0 ? undefined : error
+    }
+    const loops = Promise.all([
+      ask('west → node', async () => (await west().pod(0).tcp(WEB_OF_NODE, 80)).error),
+      ask('node → west', async () => (await cluster.node.pod.tcp(NAMES[0] ?? '', 80)).error),
+      ...NAMES.map((name) => ask(name, () => resolves(west().pod(0), name)))
+    ])
+    try {
+      await act()
+    } finally {
+      ended.abort()
+      await loops
+    }
+    return { held: await inward.end(), failed, asked }
+  }
+
+  /**
+   * None of the new connections and names failed. Where the processors are taken for seconds, agents take each other for silent,
+   * and then the failures are only printed.
+   */
+  function unfailing(failed: Readonly<Record<string, string>>, asked: number): void {
+    const said = `of ${asked}: ${JSON.stringify(failed)}`
+    if (slowness() > 2) console.log(`      on a busy machine, failed ${said}`)
+    else assert.deepEqual(failed, {}, `${said}\n${logs()}`)
+  }
+
+  /** For a failure: what the agents did of late. */
+  function logs(): string {
+    const of = [west(), ...GATEWAYS.map((gateway) => site(gateway)), cluster.node]
+    return of.map((each) => each.tail(25)).join('\n')
+  }
+
+  function onNode() {
+    return { namespace: cluster.node.pod.namespace, address: NODE_POD }
+  }
+})
+
+/** Between two requests of one kind: without it they take the processors from the agents. */
+const PAUSE_MS = 20
+/** Counts an error, with the time of the first one. */
+function count(failed: Record<string, string>, error: string): void {
+  const [number = '0', first = new Date().toISOString()] = (failed[error] ?? '')
+    .split(' since ')
+    .filter(Boolean)
+  failed[error] = `${Number(number) + 1} since ${first}`
+}
+
+const NODE_POD = '10.3.1.11'
+const GATEWAY_NODES: ReadonlySet<string> = new Set(['edge-1', 'edge-2'])
