@@ -192,6 +192,7 @@ export class Session {
   renew(membership: Membership): void {
     this.#own.renew(membership)
     this.#ownFacts.refresh()
+    void this.ownRecord.publish()
     this.#publisher.speakAnew()
     this.#update.mark()
   }
@@ -239,6 +240,7 @@ export class Session {
   #follow(): void {
     if (this.#own.followPrefixes()) {
       this.#ownFacts.refresh()
+      void this.ownRecord.publish() // its address inside the tunnel may be another one, also where the real one stays
       this.#publisher.speakAnew()
       this.#options.onPrefixes()
     }
