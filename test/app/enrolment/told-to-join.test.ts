@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { ToldToJoin } from '../../../src/app/enrolment/told-to-join.ts'
 import { Health } from '../../../src/app/observe/health.ts'
 import { CurrentSession } from '../../../src/app/session/current-session.ts'
@@ -21,6 +22,7 @@ describe('an agent with the setting token-file', () => {
 
   const told = (file: string) =>
     new ToldToJoin({
+      crypto: createCrypto(),
       file,
       sharedKey: undefined,
       enrolment: { join: () => Promise.reject(new Error('not asked')) },
