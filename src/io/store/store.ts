@@ -82,6 +82,13 @@ export interface Store {
    */
   saveIdentity(identity: Identity): Promise<void>
   /**
+   * Changes a part of the identity, after all earlier writes: `change` gets what they have left, so that two changes at once never
+   * undo each other. It may be called later than asked, must not wait for anything, and leaves all as it is when it returns what it
+   * got or throws. Resolves to the identity, durable; undefined when there is none, and then `change` is not called. Rejects with the
+   * error of `change`, and as `saveIdentity`.
+   */
+  changeIdentity(change: (identity: Identity) => Identity): Promise<Identity | undefined>
+  /**
    * Returns the counters; undefined when they were never saved, or both copies are damaged. Neighbours then tell the
    * highest epoch that they hold.
    */
@@ -245,6 +252,15 @@ class DiskStore implements Store {
 
   saveIdentity(identity: Identity): Promise<void> {
     return this.#inTurn(() => this.#putIdentity(identity))
+  }
+
+  changeIdentity(change: (identity: Identity) => Identity): Promise<Identity | undefined> {
+    return this.#inTurn(async () => {
+      const identity = this.#identity
+      const next = identity && change(identity)
+      if (next !== undefined && next !== identity) await this.#putIdentity(next)
+      return next
+    })
   }
 
   async #putIdentity(identity: Identity): Promise<void> {
