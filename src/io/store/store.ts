@@ -14,7 +14,7 @@ import { encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
 import type { Database, Part, Persist } from './database.ts'
-import { StoreError } from './errors.ts'
+import { fullAtStart, StoreError } from './errors.ts'
 import { removeFile, writeFileAtomic } from './files.ts'
 import {
   BACKUP,
@@ -166,22 +166,6 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   } catch (error) {
     throw error instanceof StoreError && error.code === 'DISK_FULL' ? fullAtStart(error) : error
   }
-}
-
-/**
- * The text of DISK_FULL for a start: a running agent continues from memory, but an agent that starts has no state in
- * memory.
- */
-function fullAtStart(error: StoreError): StoreError {
-  return new StoreError(
-    'DISK_FULL',
-    `${error.message}, and the agent stops because it cannot open its store`,
-    {
-      path: error.path,
-      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes',
-      cause: error
-    }
-  )
 }
 
 async function openFolder(options: StoreOptions): Promise<Store> {
