@@ -7,6 +7,7 @@ import type { BalancedRow, UnbalancedRow, UnusedPolicyRow } from '../../api/bala
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { formatTable } from '../output/table.ts'
+import { count } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 /** The options of the command line. Without one, all rows are shown. */
@@ -133,7 +134,7 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
       note:
         answer.services.length === 0
           ? 'No services yet. `meshctl status` shows the source of services and its problems'
-          : `No service of ${answer.services.length} matches the filters. To list all services: meshctl services`
+          : `None of ${count(answer.services.length, 'service')} matches the filters. To list all services: meshctl services`
     }
   }
   if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }
