@@ -125,7 +125,18 @@ function isMistranslated(
 /** The arguments that end all flows from one address to one port with the same translation. */
 function deletionOf({ protocol, source, vip, port, replyTo }: Flow, family: string): readonly string[] {
   return [
-    ...['-D', '-f', family, '-p', protocol.toLowerCase()],
-    ...['--orig-src', source, '--orig-dst', vip, '--orig-port-dst', String(port), '--reply-dst', replyTo]
+    '-D',
+    '-f',
+    family,
+    '-p',
+    protocol.toLowerCase(),
+    '--orig-src',
+    source,
+    '--orig-dst',
+    vip,
+    '--orig-port-dst',
+    String(port),
+    '--reply-dst',
+    replyTo
   ]
 }
