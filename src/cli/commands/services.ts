@@ -86,6 +86,10 @@ function renderPolicies({ balanced = [], unbalanced = [] }: ServicesAnswer, cont
   )
 }
 
+/**
+ * The policies of a service of which none is in force. That is no fault of this agent: the cluster that wrote a policy shows its
+ * faults in `meshctl status`.
+ */
 function renderUnbalanced({ namespace, name, policies }: UnbalancedRow): string {
   return [
     `No policy of ${namespace}/${name} is in force here: its name in cluster.all has the addresses of all clusters.`,
@@ -93,6 +97,7 @@ function renderUnbalanced({ namespace, name, policies }: UnbalancedRow): string 
   ].join('\n')
 }
 
+/** A policy that is not in force, with the cluster that wrote it, in one line. */
 function unusedText({ cluster, policy, reason }: UnusedPolicyRow): string {
   return `The policy of ${cluster} (${policy}) is not in force: ${reason}`
 }

@@ -227,7 +227,10 @@ west      shop        mail   ExternalName   -             -                     
       ['NAME', 'db', undefined]
     )
     const none = await cli('services', '--cluster', 'nowhere')
-    assert.equal(none.stderr, 'None of 3 services matches the filters. To list all services: meshctl services\n')
+    assert.equal(
+      none.stderr,
+      'None of 3 services matches the filters. To list all services: meshctl services\n'
+    )
   })
 
   it('services <name>: shows which clusters answer the merged name, and why', async () => {
