@@ -3207,6 +3207,9 @@ export namespace rhizome {
                 /** InviteToken bootstrap. */
                 bootstrap: string[];
 
+                /** InviteToken realPrefixes. */
+                realPrefixes: string[];
+
                 /**
                  * Creates a new InviteToken instance using the specified properties.
                  * @param [properties] Properties to set
@@ -3288,6 +3291,9 @@ export namespace rhizome {
 
                     /** InviteToken bootstrap */
                     bootstrap?: (string[]|null);
+
+                    /** InviteToken realPrefixes */
+                    realPrefixes?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -9555,6 +9555,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {rhizome.mesh.v1.TrustItem.$Properties|null} [item] InviteToken item
                  * @property {Uint8Array|null} [inviteSeed] InviteToken inviteSeed
                  * @property {Array.<string>|null} [bootstrap] InviteToken bootstrap
+                 * @property {Array.<string>|null} [realPrefixes] InviteToken realPrefixes
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -9582,6 +9583,7 @@ export const rhizome = $root.rhizome = (() => {
                 const InviteToken = function (properties) {
                     this.rootKeys = [];
                     this.bootstrap = [];
+                    this.realPrefixes = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -9629,6 +9631,14 @@ export const rhizome = $root.rhizome = (() => {
                 InviteToken.prototype.bootstrap = $util.emptyArray;
 
                 /**
+                 * InviteToken realPrefixes.
+                 * @member {Array.<string>} realPrefixes
+                 * @memberof rhizome.mesh.v1.InviteToken
+                 * @instance
+                 */
+                InviteToken.prototype.realPrefixes = $util.emptyArray;
+
+                /**
                  * Creates a new InviteToken instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.InviteToken
@@ -9672,6 +9682,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.bootstrap != null && message.bootstrap.length)
                         for (let i = 0; i < message.bootstrap.length; ++i)
                             writer.uint32(/* id 5, wireType 2 =*/42).string(message.bootstrap[i]);
+                    if (message.realPrefixes != null && message.realPrefixes.length)
+                        for (let i = 0; i < message.realPrefixes.length; ++i)
+                            writer.uint32(/* id 6, wireType 2 =*/50).string(message.realPrefixes[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -9756,6 +9769,14 @@ export const rhizome = $root.rhizome = (() => {
                                 message.bootstrap.push(reader.stringVerify());
                                 continue;
                             }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.realPrefixes && message.realPrefixes.length))
+                                    message.realPrefixes = [];
+                                message.realPrefixes.push(reader.stringVerify());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -9813,6 +9834,13 @@ export const rhizome = $root.rhizome = (() => {
                             if (!$util.isString(message.bootstrap[i]))
                                 return "bootstrap: string[] expected";
                     }
+                    if (message.realPrefixes != null && $Object.hasOwnProperty.call(message, "realPrefixes")) {
+                        if (!$Array.isArray(message.realPrefixes))
+                            return "realPrefixes: array expected";
+                        for (let i = 0; i < message.realPrefixes.length; ++i)
+                            if (!$util.isString(message.realPrefixes[i]))
+                                return "realPrefixes: string[] expected";
+                    }
                     return null;
                 };
 
@@ -9865,6 +9893,13 @@ export const rhizome = $root.rhizome = (() => {
                         for (let i = 0; i < object.bootstrap.length; ++i)
                             message.bootstrap[i] = $String(object.bootstrap[i]);
                     }
+                    if (object.realPrefixes) {
+                        if (!$Array.isArray(object.realPrefixes))
+                            throw $TypeError(".rhizome.mesh.v1.InviteToken.realPrefixes: array expected");
+                        message.realPrefixes = $Array(object.realPrefixes.length);
+                        for (let i = 0; i < object.realPrefixes.length; ++i)
+                            message.realPrefixes[i] = $String(object.realPrefixes[i]);
+                    }
                     return message;
                 };
 
@@ -9888,6 +9923,7 @@ export const rhizome = $root.rhizome = (() => {
                     if (options.arrays || options.defaults) {
                         object.rootKeys = [];
                         object.bootstrap = [];
+                        object.realPrefixes = [];
                     }
                     if (options.defaults) {
                         object.k = 0;
@@ -9915,6 +9951,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.bootstrap = $Array(message.bootstrap.length);
                         for (let j = 0; j < message.bootstrap.length; ++j)
                             object.bootstrap[j] = message.bootstrap[j];
+                    }
+                    if (message.realPrefixes && message.realPrefixes.length) {
+                        object.realPrefixes = $Array(message.realPrefixes.length);
+                        for (let j = 0; j < message.realPrefixes.length; ++j)
+                            object.realPrefixes[j] = message.realPrefixes[j];
                     }
                     return object;
                 };

@@ -2,7 +2,7 @@
 // their only reader in this tree, and `meshctl --json` prints them unchanged, so scripts depend on these fields, too.
 // Every answer has an apiVersion. Every failure is an ErrorAnswer whose HTTP status is not 200. Answers hold no
 // secrets, except the token in the answer of `invite`.
-import type { BalancedRow } from './balanced-row.ts'
+import type { BalancedRow, UnbalancedRow } from './balanced-row.ts'
 import type { HostOp } from '../core/host/host-state.ts'
 
 /** The version of the contract. meshctl refuses an answer with another version (exit code 7). */
@@ -192,6 +192,8 @@ export interface ServicesAnswer extends Answer {
   readonly services: readonly ServiceRow[]
   /** The services that a policy balances over clusters; absent: none. */
   readonly balanced?: readonly BalancedRow[]
+  /** The services with policies of which none is in force; absent: none. */
+  readonly unbalanced?: readonly UnbalancedRow[]
 }
 
 /** One service that a cluster exports, with the numbers of its endpoints. */

@@ -1,5 +1,19 @@
 // A row of GET /v1/services for a service that a policy balances over clusters (docs/balancing.md).
 
+/** A policy that a cluster wrote, and why it is not in force on this agent. */
+export interface UnusedPolicyRow {
+  readonly cluster: string
+  readonly policy: string
+  readonly reason: string
+}
+
+/** A service with the annotation rhizome.io/balance, of which no policy is in force on this agent. */
+export interface UnbalancedRow {
+  readonly namespace: string
+  readonly name: string
+  readonly policies: readonly UnusedPolicyRow[]
+}
+
 /** A service with the annotation rhizome.io/balance, and what its policy chooses on this agent. */
 export interface BalancedRow {
   readonly namespace: string
@@ -11,12 +25,10 @@ export interface BalancedRow {
   /** The policy in force, as the cluster `from` wrote it. */
   readonly policy: string
   readonly from: string
+  /** Clusters that the policy names and that are not in the mesh; absent: none. */
+  readonly unknown?: readonly string[]
   /** Policies of other clusters that are not in force, with the reason. */
-  readonly overruled?: readonly {
-    readonly cluster: string
-    readonly policy: string
-    readonly reason: string
-  }[]
+  readonly overruled?: readonly UnusedPolicyRow[]
   /** Every cluster that has the service. */
   readonly clusters: readonly {
     readonly cluster: string

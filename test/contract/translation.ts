@@ -22,6 +22,8 @@ const FILTER: Filter = {
   probePort: 0,
   mtu: 1380
 }
+/** Other virtual prefixes, as a Grant gives them. */
+const MOVED = ['10.1.0.0/16 10.140.0.0/16', 'fd01::/48 fd72:6a00::/48'] as const
 /** By family: a pod here, what others call it, and a pod and a service of the other cluster. */
 const ENDS = [
   { pod: '10.1.0.2', inMesh: '10.128.0.2', remote: '10.129.0.2', service: '10.193.0.10' },
@@ -158,6 +160,28 @@ function suite(options: TranslationOptions): void {
 
   it('no packet was seen with a source that does not belong into the tunnel', async () => {
     assert.doesNotMatch(await table(), /set stray[46] \{[^}]*elements/)
+  })
+
+  it('flows with fixed ports follow the prefixes when these change, and when the table was lost for a moment', async () => {
+    const asked = ENDS.flatMap(({ remote, service }, at) => [
+      { protocol: 'UDP' as const, ip: remote, port: 8080, count: 1, sourcePort: 40_001 + 2 * at },
+      { protocol: 'UDP' as const, ip: service, port: 53, count: 1, sourcePort: 40_002 + 2 * at }
+    ])
+    const sources = async (): Promise<unknown[]> => {
+      const said = []
+      for (const question of asked) said.push((await askPod(question))[0]?.split(' ')[2])
+      return said
+    }
+    assert.deepEqual(await sources(), ['10.128.0.2', '10.128.0.2', 'fd72:6800::2', 'fd72:6800::2'])
+    await filter.set({ ...FILTER, translatedPods: MOVED }, signal)
+    const moved = ['10.140.0.2', '10.140.0.2', 'fd72:6a00::2', 'fd72:6a00::2']
+    assert.deepEqual(await sources(), moved)
+    await host.exec(['nft', 'delete', 'table', 'inet', `${names.nftTable}-filter`])
+    await host.exec(['conntrack', '-F'])
+    assert.deepEqual((await sources())[0], ENDS[0].pod)
+    assert.equal(await filter.observe(signal), undefined)
+    await filter.set({ ...FILTER, translatedPods: MOVED }, signal)
+    assert.deepEqual(await sources(), moved)
   })
 
   it('without the translation, the pods have their real addresses in the tunnel', async () => {

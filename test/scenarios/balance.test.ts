@@ -60,6 +60,13 @@ describe('a policy for a service', function () {
       const { stdout } = await done(edge().ctl('status'))
       assert.match(stdout, /rhizome\.io\/balance has the term failover without clusters/)
       assert.equal((await edge().pod(0).resolve(NAME)).addresses.length, 3)
+      for (const by of ['west', 'east', 'edge'] as const) {
+        const shown = (await done(site(by).ctl('services', 'shop/web'))).stdout
+        assert.match(
+          shown,
+          /The policy of edge \(failover\) is not in force: .*the term failover without clusters/
+        )
+      }
       return true
     }, FAILOVER_MS)
   })

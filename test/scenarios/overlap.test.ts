@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { RoutesAnswer, StatusAnswer } from '../../src/api/answers.ts'
+import type { PingAnswer, RoutesAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { podCidr, serviceCidr, type Cluster, type Site } from '../demo/site.ts'
 import type { PodReply } from '../demo/pod.ts'
 import { eventually } from '../eventually.ts'
@@ -207,6 +207,29 @@ describe('clusters with the same addresses', function () {
     await done(site('edge').ctl('leave', '--yes'))
     assert.equal(await marks(site('edge')), '')
     await Promise.all([reaches('west', 'east'), reaches('east', 'west')])
+  })
+
+  it('a Grant gives east another virtual prefix: probes and flows that keep their port follow it', async () => {
+    const moved = '10.200.0'
+    const ask = () => site('east').pod(1).udp(podIn('west', 1), 9125, { sourcePort: 40_404, timeoutMs: 1000 })
+    is(await ask(), { client: podIn('east', 1), at: 'west' })
+    const flags = ['--add-pod-cidr', `${moved}.0/16`, '--drop', `${VIRTUAL.east.pods}.0.0/16`]
+    await done(site('west').ctl('grant', 'east', ...flags))
+    await eventually(async () => {
+      is(await ask(), { client: `${moved}.12`, at: 'west' })
+      // The reason would say that the gateway answers no probes.
+      for (const [from, to] of [
+        ['west', 'east'],
+        ['east', 'west']
+      ] as const)
+        assert.equal((await peer(site(from), to))?.reason, undefined)
+      const { gateways } = await site('west').ask<PingAnswer>('ping', 'east', '-c', '1')
+      assert.deepEqual(
+        gateways.map(({ address, received }) => [address, received]),
+        [[`${moved}.1`, 1]]
+      )
+      return true
+    }, DEADLINE_MS)
   })
 
   /** Writes the policy of the Service shop/web of a cluster. */

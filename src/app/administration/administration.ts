@@ -34,7 +34,7 @@ import type { CurrentSession } from '../session/current-session.ts'
  */
 interface AdministrationOptions {
   readonly current: CurrentSession
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly log: Log
 }
@@ -205,10 +205,10 @@ export class Administration {
     )
     const answer = await this.#sign(items, `cancelled the invite of cluster ${request.cluster}`)
     const gone = new Set(open.map(({ id }) => id))
-    await store.saveIdentity({
-      ...identity,
-      invites: (identity.invites ?? []).filter(({ id }) => !gone.has(id))
-    })
+    await store.changeIdentity((now) => ({
+      ...now,
+      invites: (now.invites ?? []).filter(({ id }) => !gone.has(id))
+    }))
     return answer
   }
 

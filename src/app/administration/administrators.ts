@@ -26,7 +26,7 @@ import { withinRights } from './within-rights.ts'
 /** The session with the members, and the identity with seats and roots. With Kubernetes, a Secret shares both (docs/trust.md). */
 interface AdministratorsOptions {
   readonly current: CurrentSession
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly log: Log
   /** The root keys that this agent can sign with. */
@@ -44,10 +44,12 @@ export class Administrators {
   /** Returns the public key of this agent as an administrator; makes it once. Errors: AppError NOT_JOINED; StoreError. */
   async key(): Promise<Body<AdminKeyAnswer>> {
     const { store, crypto } = this.#options
-    const identity = this.#identity()
-    const seed = identity.adminSeed === undefined ? crypto.random(32) : bytes(identity.adminSeed)
-    if (identity.adminSeed === undefined) await store.saveIdentity({ ...identity, adminSeed: base64(seed) })
-    return { adminKey: keyId(crypto.publicKeyOf(seed)) }
+    this.#identity()
+    const made = base64(crypto.random(32))
+    const identity = await store.changeIdentity((known) =>
+      known.adminSeed === undefined ? { ...known, adminSeed: made } : known
+    )
+    return { adminKey: keyId(crypto.publicKeyOf(bytes(identity?.adminSeed ?? made))) }
   }
 
   /**

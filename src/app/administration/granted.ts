@@ -32,12 +32,20 @@ interface GrantContext {
 
 /**
  * Refuses a change that would not do what it says: prefixes that another cluster or an open invite has, pods and services
- * of one cluster that overlap, prefixes that hide an address of a host, and a drop of the last pod prefix. Errors:
+ * of one cluster that overlap, prefixes that hide an address of a host, and a drop of the last pod prefix or of none. Errors:
  * AppError PREFIX_OVERLAP, PREFIX_HIDES, BAD_ARGUMENT.
  */
 export function checkGrant({ add, drop }: PrefixChange, context: GrantContext): void {
   const { cluster, claims, around } = context
   const own = claims.prefixes.get(cluster.key) ?? cluster
+  const has = [own.pods, own.services, cluster.pods, cluster.services].flatMap(cidrsOf)
+  const nothing = drop.find((cidr) => !has.some((held) => isDropped(held, [cidr])))
+  if (nothing !== undefined)
+    throw new AppError(
+      'BAD_ARGUMENT',
+      `drop: cluster ${cluster.name} has no prefix in ${nothing} that could be dropped; it has ${distinct(has).join(', ')} in the mesh`,
+      'name one of these'
+    )
   const stays = (cidr: Cidr) => !isDropped(cidr, drop)
   const [pods, services] = [own.pods, own.services].map((list) => list.map(({ cidr }) => cidr).filter(stays))
   const left = { pods: [...(pods ?? []), ...add.pods], services: [...(services ?? []), ...add.services] }

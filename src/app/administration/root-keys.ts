@@ -29,7 +29,7 @@ const rootSeedsSchema = z.strictObject({ rootSeeds: z.array(z.string()).min(1).m
 /** The session with the roots of the mesh, and the identity with their seeds. */
 interface RootKeysOptions {
   readonly current: CurrentSession
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
 }
 
@@ -117,7 +117,7 @@ export class RootKeys {
           : `the file does not hold share ${request.share}`,
         'export again'
       )
-    await store.saveIdentity(this.#withFiles(shares.map(({ key }) => key)))
+    await store.changeIdentity(withFiles(shares.map(({ key }) => key)))
     if (request.share !== undefined) return { done: this.#shareDone(request.share) }
     if (request.keep) return { done: 'the root keys stay on this agent, too' }
     await this.#remove()
@@ -137,7 +137,7 @@ export class RootKeys {
   }): Promise<Body<DoneAnswer>> {
     const { store, crypto } = this.#options
     const seeds = await this.#open(request)
-    await store.saveIdentity(this.#withFiles(seeds.map((seed) => crypto.publicKeyOf(seed))))
+    await store.changeIdentity(withFiles(seeds.map((seed) => crypto.publicKeyOf(seed))))
     this.#imported = [...this.#imported, ...seeds]
     const { k, keys } = this.#context().roots
     const held = this.seeds().length
@@ -200,13 +200,6 @@ export class RootKeys {
     )
   }
 
-  /** The identity, which knows that these root keys are in files. */
-  #withFiles(keys: readonly Uint8Array[]): Identity {
-    const identity = this.#identity()
-    const known = new Set([...(identity.rootsInFiles ?? []), ...keys.map(base64)])
-    return { ...identity, rootsInFiles: [...known] }
-  }
-
   #shareDone(share: number): string {
     const shares = this.#shares()
     const missing = shares.filter(({ isInFile }) => !isInFile).map((each) => each.share)
@@ -218,12 +211,12 @@ export class RootKeys {
   }
 
   async #remove(): Promise<void> {
-    await this.#options.store.saveIdentity({
-      ...this.#identity(),
+    await this.#options.store.changeIdentity((identity) => ({
+      ...identity,
       rootSeeds: [],
       rootExported: true,
       rootInFile: true
-    })
+    }))
     this.#imported = []
   }
 
@@ -307,5 +300,13 @@ function parseJson(text: string): unknown {
     return JSON.parse(text)
   } catch {
     return undefined // not JSON
+  }
+}
+
+/** Returns the change after which the identity knows that these root keys are in files. */
+function withFiles(keys: readonly Uint8Array[]): (identity: Identity) => Identity {
+  return (identity) => {
+    const known = new Set([...(identity.rootsInFiles ?? []), ...keys.map(base64)])
+    return { ...identity, rootsInFiles: [...known] }
   }
 }

@@ -342,7 +342,7 @@ export class Enrolment {
    * with the Secret from now on. `take` is called when another gateway has put a later certificate into the Secret.
    */
   #takePart(): void {
-    const { settings, current, source, sharedKey, store, node, health, crypto } = this.#options
+    const { settings, current, source, sharedKey, store, health, crypto } = this.#options
     this.#departure = undefined
     health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
@@ -355,9 +355,10 @@ export class Enrolment {
         return { origin: control.origin, addresses: sharedAddresses(settings, facts.multiaddrs), stands }
       },
       take: async (secret) => {
-        const next = withShared(await node.current(), secret, { crypto, nowMs: Date.now() })
-        await store.saveIdentity(next)
-        this.#renew(pendingMembership(next, crypto))
+        const next = await store.changeIdentity((identity) =>
+          withShared(identity, secret, { crypto, nowMs: Date.now() })
+        )
+        if (next !== undefined) this.#renew(pendingMembership(next, crypto))
       }
     })
   }

@@ -7,12 +7,11 @@ import type { ClusterName } from '../../core/model/values.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
 import type { StatementId } from '../../core/trust/set/ids.ts'
 import type { MeshView } from '../../core/view/view.ts'
-import type { Store } from '../../io/store/store.ts'
+import type { Identity, Store } from '../../io/store/store.ts'
 import { invite, withoutRedeemedInvites, type Held, type Invited } from '../identity/invite.ts'
 import { ownSeats } from '../administration/own-seats.ts'
-import type { NodeIdentity } from '../identity/node-identity.ts'
 import type { Log } from '../observe/log.ts'
-import type { CurrentSession } from '../session/current-session.ts'
+import { notJoined, type CurrentSession } from '../session/current-session.ts'
 import type { Session } from '../session/session.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { replacedCluster } from './replaced-cluster.ts'
@@ -20,8 +19,7 @@ import { replacedCluster } from './replaced-cluster.ts'
 /** The parts that invites need: the session with its view, and the identity with the seats and the open invites. */
 interface InvitationsOptions {
   readonly current: CurrentSession
-  readonly node: NodeIdentity
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly log: Log
 }
@@ -40,7 +38,7 @@ export class Invitations {
    * Errors: AppError NOT_JOINED, those of `replacedCluster` and of `invite` in identity/invite.ts; StoreError.
    */
   async invite(request: InviteRequest, { mayReplaceOwn = false } = {}): Promise<Invited> {
-    const { current, node, store, crypto, log } = this.#options
+    const { current, store, crypto, log } = this.#options
     const session = current.required()
     const view = session.control.view()
     const { replace, force } = request
@@ -48,28 +46,29 @@ export class Invitations {
       replace === undefined
         ? undefined
         : replacedCluster({ current, crypto }, { name: replace, force, mayBeOwn: mayReplaceOwn })
-    // The identity is read after what takes time, since other parts may save it meanwhile.
     const around = await session.around()
-    const known = await node.current()
     // An invite that was used is open no more, and a Void of it would fell its cluster.
     const used = usedInvites(session.control.members.set)
-    const identity = {
-      ...known,
-      invites: (known.invites ?? []).filter(({ id }) => !used.has(id as StatementId))
-    }
-    const made = invite(request, {
-      crypto,
-      identity,
-      seats: ownSeats(identity, session.control.members, crypto),
-      nowMs: Date.now(),
-      view,
-      bootstrap: addressesByCluster(view),
-      hostNetworks: ownAddresses(),
-      around,
-      replaced,
-      alsoHeld: heldInMesh(session, replaced?.name)
+    let made: Invited | undefined
+    // Each invite sees those before it, so two at once get different prefixes.
+    await store.changeIdentity((known) => {
+      const invites = (known.invites ?? []).filter(({ id }) => !used.has(id as StatementId))
+      const identity = { ...known, invites }
+      made = invite(request, {
+        crypto,
+        identity,
+        seats: ownSeats(identity, session.control.members, crypto),
+        nowMs: Date.now(),
+        view,
+        bootstrap: addressesByCluster(view),
+        hostNetworks: ownAddresses(),
+        around,
+        replaced,
+        alsoHeld: heldInMesh(session, replaced?.name)
+      })
+      return made.identity
     })
-    await store.saveIdentity(made.identity)
+    if (made === undefined) throw notJoined()
     await session.control.sign(made.items)
     log.info(
       { cluster: request.cluster, prefixes: [...made.podPrefixes, ...made.servicePrefixes] },
@@ -87,11 +86,12 @@ export class Invitations {
     const identity = store.identity()
     if (identity?.invites === undefined || current.session === undefined) return
     const { control } = current.session
-    const next = withoutRedeemedInvites(identity, {
-      view: control.view(),
-      used: () => usedInvites(control.members.set)
-    })
-    if (next !== identity) await store.saveIdentity(next)
+    const close = (known: Identity) =>
+      withoutRedeemedInvites(known, {
+        view: control.view(),
+        used: () => usedInvites(control.members.set)
+      })
+    if (close(identity) !== identity) await store.changeIdentity(close)
   }
 }
 

@@ -13,7 +13,7 @@ import type { Origin } from '../../core/model/values.ts'
 import { certifyCluster } from '../../core/trust/author/join.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
-import type { Store } from '../../io/store/store.ts'
+import type { Identity, Store } from '../../io/store/store.ts'
 import { base64 } from '../identity/encoding.ts'
 import { admitted, joinedWith, pendingMembership, type Membership } from '../identity/identity.ts'
 import { sharedOf } from '../identity/shared-identity.ts'
@@ -30,7 +30,7 @@ const INVITE_SECONDS = 600
 
 interface KeySuccessionOptions {
   readonly current: CurrentSession
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   /** The key that the gateways share in a Secret; undefined without a Kubernetes API. */
   readonly sharedKey: Pick<SharedKey, 'succeed'> | undefined
   readonly enrolment: Pick<Enrolment, 'isChanging' | 'isLeaving'>
@@ -104,14 +104,13 @@ export class KeySuccession {
   /** Invariant 1: the Secret first, so that no other gateway can miss a key that counts. */
   async #save(key: { token: string; clusterSeed: Uint8Array; clusterItem: Uint8Array }): Promise<void> {
     const { crypto, store, sharedKey } = this.#options
-    const renewed = () =>
-      joinedWith(admitted({ ...this.#identity(), clusterSeed: base64(key.clusterSeed) }, key.clusterItem), {
+    const renewed = (identity: Identity) =>
+      joinedWith(admitted({ ...identity, clusterSeed: base64(key.clusterSeed) }, key.clusterItem), {
         crypto,
         token: key.token
       })
-    await sharedKey?.succeed(sharedOf(this.#identity(), crypto), sharedOf(renewed(), crypto))
-    // Other parts may have saved the identity while the Secret was written.
-    await store.saveIdentity(renewed())
+    await sharedKey?.succeed(sharedOf(this.#identity(), crypto), sharedOf(renewed(this.#identity()), crypto))
+    await store.changeIdentity(renewed)
   }
 
   /** A token that a seat of this agent signs. Errors: those of Invitations.invite. */

@@ -1,6 +1,8 @@
 // Which prefixes a cluster really uses, where `init` or `join` is asked to translate its addresses (docs/overlap.md).
 import type { InitRequest, JoinRequest } from '../../api/requests.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
+import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import { AppError } from '../observe/errors.ts'
 import { cidrs } from '../identity/prefixes.ts'
 import type { Source } from '../sources/source.ts'
@@ -46,6 +48,19 @@ export async function askedReal(
     `translate: the real ${missing} prefixes of this cluster are not known, because no Kubernetes API reports them`,
     `name them with --real-${missing}-cidr`
   )
+}
+
+/** What a join by a token alone asks for: the real prefixes that the inviter has named. A text that is no token has none. */
+export function askedByToken(text: string, crypto: Crypto): RealPrefixRequest {
+  const token = decodeInviteToken(text, { crypto, nowSeconds: 0, meshId: undefined })
+  if (token.kind === 'refused') return {}
+  const of = (kind: 'pod' | 'service') =>
+    token.realPrefixes.flatMap((prefix) => (prefix.kind === kind ? [prefix.real] : []))
+  const [realPodCidrs, realServiceCidrs] = [of('pod'), of('service')]
+  return {
+    ...(realPodCidrs.length > 0 && { realPodCidrs }),
+    ...(realServiceCidrs.length > 0 && { realServiceCidrs })
+  }
 }
 
 /** The gateways of a cluster share its pairs of prefixes, which come with the key. Errors: AppError BAD_ARGUMENT. */

@@ -3,11 +3,13 @@
 // and a member may be away.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
 import { explain, READ_LOG } from '../observe/errors.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { NOT_JOINED, type Enrolment } from './enrolment.ts'
+import { askedByToken } from './real-prefixes.ts'
 import type { SharedKey } from './shared-key.ts'
 
 // Milliseconds of pause after an attempt that failed. Each attempt can dial members for up to 20 s and can write to the
@@ -24,6 +26,7 @@ interface ToldToJoinOptions {
   /** undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
   readonly enrolment: Pick<Enrolment, 'join'>
+  readonly crypto: Crypto
   readonly current: CurrentSession
   readonly log: Log
   readonly health: Health
@@ -79,7 +82,9 @@ export class ToldToJoin {
       const token = await this.#token()
       this.#hasToken = token !== undefined
       if (token !== undefined || (await sharedKey?.find()) !== undefined) {
-        await enrolment.join({ token })
+        // No person is there to name its real prefixes, so those of the token count.
+        const asked = token === undefined ? {} : askedByToken(token, this.#options.crypto)
+        await enrolment.join({ token, ...asked })
         return
       }
       delayMs = KEY_LOOK_MS

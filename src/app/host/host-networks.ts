@@ -2,7 +2,7 @@
 // the mesh that overlaps it (docs/decisions/0040). The desired state of the host takes the surroundings from here, so
 // that they stay outside the tunnel.
 import { gatewaysOf } from '../../core/host/nodes.ts'
-import { cidrContains, parseIp } from '../../core/model/cidr.ts'
+import { cidrContains, cidrOverlaps, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import {
@@ -119,11 +119,40 @@ export class HostNetworks {
       return overlapFault(cluster ?? '', found, { ends, flat })
     })
     this.#options.health.replace('PREFIX_OVERLAP', faults)
+    this.#judgeBalanceCidr(view, surroundings)
+  }
+
+  /**
+   * Sets the fault BALANCE_CIDR_OVERLAP for each prefix of a cluster, and each network of this host, that shares addresses with
+   * those of balanced services. A network that is wider is none: the longer prefix wins.
+   */
+  #judgeBalanceCidr(view: MeshView, { networks }: Surroundings): void {
+    const cidr = this.#options.settings['balance-cidr']
+    const taken = [
+      ...[...view.clusters.values()].flatMap(({ name, podPrefixes, servicePrefixes }) =>
+        [...podPrefixes, ...servicePrefixes]
+          .filter((prefix) => cidrOverlaps(prefix, cidr))
+          .map((prefix) => ({ prefix, owner: `cluster ${name}` }))
+      ),
+      ...networks
+        .filter(({ destination }) => cidrContains(cidr, destination))
+        .map(({ destination, device }) => ({ prefix: destination, owner: `this host, on ${device}` }))
+    ]
+    this.#options.health.replace(
+      'BALANCE_CIDR_OVERLAP',
+      [...new Map(taken.map((each) => [each.prefix, each])).values()].map(({ prefix, owner }) => ({
+        subject: prefix,
+        severity: 'error' as const,
+        message: `balance-cidr: ${cidr}, from which services with a policy get their addresses, overlaps ${prefix} of ${owner}: one hides addresses of the other on the hosts of this cluster`,
+        fix: 'set balance-cidr to a prefix that neither a cluster of the mesh nor this host uses, on all agents of this cluster'
+      }))
+    )
   }
 
   /** Clears the faults of this file, because they do not concern an agent that is in no mesh. */
   stop(): void {
     this.#options.health.replace('PREFIX_OVERLAP', [])
+    this.#options.health.replace('BALANCE_CIDR_OVERLAP', [])
     this.#options.health.clear('HOST_NETWORKS')
   }
 

@@ -18,7 +18,7 @@ import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
-import { translatedPrefixes } from './real-prefixes.ts'
+import { refuseForgotten, translatedPrefixes } from './real-prefixes.ts'
 
 /** A cluster of a mesh as this agent has it: its name, its prefixes, its key, and what shows that it is a member. */
 export interface Membership extends Prefixes {
@@ -92,6 +92,7 @@ export function initMesh(
   const taken = [...options.hostNetworks, ...(real?.podPrefixes ?? []), ...(real?.servicePrefixes ?? [])]
   const { podPrefixes, servicePrefixes } = choosePrefixes(request, taken, { like: real })
   const realPrefixes = real === undefined ? [] : translatedPrefixes(real, { podPrefixes, servicePrefixes })
+  refuseOwnAddresses(realPrefixes, options.hostNetworks)
   const mesh = createMesh({
     crypto,
     roots: rootsWanted(request.roots),
@@ -170,6 +171,7 @@ export function redeemToken(
   const { roots, invite, inviteItem, inviteSeed, bootstrap } = token
   const podPrefixes = invite.pods.map(({ cidr }) => cidr)
   const servicePrefixes = invite.services.map(({ cidr }) => cidr)
+  refuseForgotten(token.realPrefixes, real)
   const realField = realPrefixesField(
     real === undefined ? [] : translatedPrefixes(real, { podPrefixes, servicePrefixes })
   )
@@ -211,6 +213,17 @@ function refuseHiddenMembers(prefixes: readonly Cidr[], bootstrap: readonly stri
     const ip = parseIp(hostOfMultiaddr(address))
     const hit = prefixes.find((prefix) => ip !== undefined && cidrContains(prefix, ip))
     if (hit !== undefined) throw hidesError(hit, `${ip}, where a member of this mesh is reached`)
+  }
+}
+
+/**
+ * Refuses virtual prefixes that contain an address of this host: no host has a virtual address, and others would look for this
+ * gateway in the tunnel that leads to it. Errors: AppError PREFIX_HIDES.
+ */
+function refuseOwnAddresses(prefixes: readonly RealPrefix[], addresses: readonly Cidr[]): void {
+  for (const { virtual } of createTranslation(prefixes).pods.concat(createTranslation(prefixes).services)) {
+    const hit = addresses.find((address) => cidrContains(virtual, address))
+    if (hit !== undefined) throw hidesError(virtual, `${hit.replace(/\/.*/, '')}, an address of this host`)
   }
 }
 

@@ -31,6 +31,7 @@ import { isDnsLabel } from '../../core/model/dns-name.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { rootsOf } from './identity.ts'
 import { choosePrefixes, cidrs, hidesError } from './prefixes.ts'
+import { namedPrefixes, translatedPrefixes } from './real-prefixes.ts'
 
 /** The result of `invite`: the token for the new cluster, and the identity that the caller must save. */
 export interface Invited extends Prefixes {
@@ -101,7 +102,7 @@ type InviteTerms = Omit<InviteRequest, 'replace' | 'force' | 'namespaces'> &
  * open one back.
  *
  * Errors: AppError BAD_ARGUMENT (a field is malformed or exceeds the rights of the administrator, or no member can be
- * dialled from outside), NO_SEAT, SEAT_EXCEEDED, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
+ * dialled from outside), NO_SEAT, SEAT_EXCEEDED, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES, TRANSLATION_MISMATCH.
  */
 export function invite(request: InviteTerms, options: InviteOptions): Invited {
   const { crypto, identity, nowMs, view, replaced } = options
@@ -115,7 +116,7 @@ export function invite(request: InviteTerms, options: InviteOptions): Invited {
     one.cluster === cluster || (replaced !== undefined && one.replaces === replaced.key)
   const open = openInvites(identity, nowMs).filter((one) => !isReplaced(one))
   const replacedInvites = openInvites(identity, nowMs).filter(isReplaced)
-  const { prefixes, all, warnings } = chosenPrefixes(request, {
+  const { prefixes, real, all, warnings } = chosenPrefixes(request, {
     ...options,
     cluster,
     open,
@@ -139,7 +140,13 @@ export function invite(request: InviteTerms, options: InviteOptions): Invited {
   const { inviteSeed } = made
   const kept = { id: made.id, cluster, prefixes: [...all], expiresMs, item: base64(made.item) }
   return {
-    token: encodeInviteToken(crypto, { roots, inviteItem: made.item, inviteSeed, bootstrap }),
+    token: encodeInviteToken(crypto, {
+      roots,
+      inviteItem: made.item,
+      inviteSeed,
+      bootstrap,
+      realPrefixes: namedPrefixes(real)
+    }),
     expiresMs,
     bootstrap,
     warnings,
@@ -180,29 +187,36 @@ function chosenPrefixes(
     readonly open: readonly Invite[]
     readonly within: readonly Cidr[]
   }
-): { readonly prefixes: Prefixes; readonly all: readonly Cidr[]; readonly warnings: readonly string[] } {
+): {
+  readonly prefixes: Prefixes
+  readonly real: Prefixes
+  readonly all: readonly Cidr[]
+  readonly warnings: readonly string[]
+} {
   const { cluster, open, within, view, replaced, hostNetworks, around, alsoHeld = [] } = options
   const held = [...heldByMembers(view, replaced?.name), ...alsoHeld, ...heldByInvites(open)]
-  const like = {
+  const real = {
     podPrefixes: cidrs('real-pod-cidr', request.realPodCidrs ?? []),
     servicePrefixes: cidrs('real-service-cidr', request.realServiceCidrs ?? [])
   }
   const taken = [
     ...hostNetworks,
     ...held.map(({ prefix }) => prefix),
-    ...like.podPrefixes,
-    ...like.servicePrefixes
+    ...real.podPrefixes,
+    ...real.servicePrefixes
   ]
-  const prefixes = choosePrefixes(withDefaults(request, replaced), taken, { within, like })
+  const prefixes = choosePrefixes(withDefaults(request, replaced), taken, { within, like: real })
+  // The join would refuse what cannot be paired.
+  translatedPrefixes(real, prefixes)
   const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
   refuseOverlaps(all, held)
   const names = { from: replaced?.name, to: cluster }
   const renamed = around && { ...around, outers: outersRenamed(around.outers, names) }
   const inMesh = alsoHeld.length > 0 ? alsoHeld : held
-  const hidden = [...like.podPrefixes, ...like.servicePrefixes].flatMap((real) =>
-    overlappedBy(real, cluster, inMesh)
+  const hidden = [...real.podPrefixes, ...real.servicePrefixes].flatMap((cidr) =>
+    overlappedBy(cidr, cluster, inMesh)
   )
-  return { prefixes, all, warnings: [...checkSurroundings(cluster, all, renamed), ...hidden] }
+  return { prefixes, real, all, warnings: [...checkSurroundings(cluster, all, renamed), ...hidden] }
 }
 
 /**

@@ -109,7 +109,7 @@ function free({ kind, within, taken, like }: Wanted): Cidr {
   }
   throw new AppError(
     'BAD_ARGUMENT',
-    `${field}: no free prefix left in ${places.join(', ')}`,
+    `${field}: no free prefix${like === undefined ? '' : ` with the length /${lengthOf(like)}, like that of ${like},`} is left in ${places.join(', ')}`,
     shared.length > 0 ? `name one with --${field}` : `name one within the rights of the seat with --${field}`
   )
 }

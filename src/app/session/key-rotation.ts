@@ -24,7 +24,7 @@ const DEVICE_DEADLINE_MS = 20_000
 
 /** The parts of the session that a rotation uses. */
 export interface KeyRotationOptions {
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly control: Pick<Control, 'view' | 'neighbours'>
   /** Returns the host, which is made after the rotation. */
@@ -80,7 +80,8 @@ export class KeyRotation {
         'wait until `meshctl peers` shows a control connection, then run the command again'
       )
     const before = this.#keyOf(this.#published)
-    await store.saveIdentity({ ...identity, tunnelSeed: base64(crypto.random(32)) })
+    const tunnelSeed = base64(crypto.random(32))
+    await store.changeIdentity((now) => ({ ...now, tunnelSeed }))
     programmed().mark()
     const deadline = AbortSignal.timeout(this.#options.deadlineMs ?? DEVICE_DEADLINE_MS)
     while (!this.#isSet() && !deadline.aborted) await pause(LOOK_MS)

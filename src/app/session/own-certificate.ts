@@ -36,7 +36,7 @@ interface OwnCertificateOptions {
   readonly node: string
   /** The one role that the certificate allows this agent. The default is `gateway`. */
   readonly role?: Role
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
 }
 
 /** See the head of this file. One for each session. `settle` is called once before the first `make`. */
@@ -93,11 +93,10 @@ export class OwnCertificate {
    */
   async settle(highest: number, nowMs = Date.now()): Promise<boolean> {
     const { store, node, role = 'gateway' } = this.#options
-    const identity = store.identity()
-    if (identity === undefined) return false
-    const next = nextCertificate(identity, { node, role, highest, nowMs })
-    if (next === undefined) return false
-    await store.saveIdentity({ ...identity, ...next })
+    const next = (identity: Identity) => nextCertificate(identity, { node, role, highest, nowMs })
+    const known = store.identity()
+    if (known === undefined || next(known) === undefined) return false
+    await store.changeIdentity((identity) => ({ ...identity, ...next(identity) }))
     return true
   }
 

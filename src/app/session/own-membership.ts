@@ -22,7 +22,7 @@ interface OwnMembershipOptions {
   readonly control: () => Pick<Control, 'members' | 'origin' | 'renewed'>
   readonly health: Health
   readonly log: Log
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
 }
@@ -119,17 +119,17 @@ export class OwnMembership {
 
   async #save(prefixes: Pick<Membership, 'podPrefixes' | 'servicePrefixes' | 'realPrefixes'>): Promise<void> {
     const { store, log } = this.#options
-    const identity = store.identity()
-    if (identity === undefined) return
     const saved = {
       podPrefixes: [...prefixes.podPrefixes],
       servicePrefixes: [...prefixes.servicePrefixes],
       ...realPrefixesField(prefixes.realPrefixes)
     }
     // After a failure the trust set on disk says it again at the next start.
-    await store.saveIdentity({ ...identity, ...saved }).catch((error: unknown) => {
-      log.warn({ err: error }, 'the new prefixes of this cluster could not be saved')
-    })
+    await store
+      .changeIdentity((identity) => ({ ...identity, ...saved }))
+      .catch((error: unknown) => {
+        log.warn({ err: error }, 'the new prefixes of this cluster could not be saved')
+      })
   }
 
   /** Takes another admission of the cluster, perhaps with other prefixes or for the key that replaces the one before. */

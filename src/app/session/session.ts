@@ -193,6 +193,7 @@ export class Session {
   renew(membership: Membership): void {
     this.#own.renew(membership)
     this.#ownFacts.refresh()
+    void this.ownRecord.publish()
     this.#publisher.speakAnew()
     this.#update.mark()
   }
@@ -240,6 +241,7 @@ export class Session {
   #follow(): void {
     if (this.#own.followPrefixes()) {
       this.#ownFacts.refresh()
+      void this.ownRecord.publish() // its address inside the tunnel may be another one, also where the real one stays
       this.#publisher.speakAnew()
       this.#options.onPrefixes()
     }

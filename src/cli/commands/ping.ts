@@ -140,7 +140,12 @@ function headline(
   const came = gateways.reduce((sum, row) => sum + row.received + row.refused, 0)
   switch (verdict) {
     case 'answered':
-      return style.paint('green', `All of ${count(sent, 'packet')} to ${cluster} came back`)
+      return style.paint(
+        'green',
+        sent === 1
+          ? `The packet to ${cluster} came back`
+          : `All of ${count(sent, 'packet')} to ${cluster} came back`
+      )
     case 'lossy':
       return style.paint('yellow', `${came} of ${count(sent, 'packet')} to ${cluster} came back`)
     case 'silent':

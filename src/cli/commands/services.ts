@@ -3,10 +3,11 @@
 // in the rows.
 import type { Command } from 'commander'
 import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
-import type { BalancedRow } from '../../api/balanced-row.ts'
+import type { BalancedRow, UnbalancedRow, UnusedPolicyRow } from '../../api/balanced-row.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { formatTable } from '../output/table.ts'
+import { count } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 /** The options of the command line. Without one, all rows are shown. */
@@ -47,7 +48,7 @@ export function addServices(program: Command): void {
           if (name === undefined || rendered.body === undefined || context.format === 'name') return rendered
           return {
             ...rendered,
-            body: `${rendered.body}\n\n${renderBalanced(answer.balanced ?? [], context)}`
+            body: `${rendered.body}\n\n${renderPolicies(answer, context)}`
           }
         }
       })
@@ -67,33 +68,60 @@ function named(name: string | undefined, answer: ServicesAnswer): ServicesAnswer
   const isMeant = (row: { readonly namespace: string; readonly name: string }): boolean =>
     name === row.name || name === `${row.namespace}/${row.name}`
   const balanced = answer.balanced?.filter(isMeant)
-  return { ...answer, services: answer.services.filter(isMeant), ...(balanced !== undefined && { balanced }) }
+  const unbalanced = answer.unbalanced?.filter(isMeant)
+  return {
+    ...answer,
+    services: answer.services.filter(isMeant),
+    ...(balanced !== undefined && { balanced }),
+    ...(unbalanced !== undefined && { unbalanced })
+  }
 }
 
-/** For each balanced service its name, address and policy, and a table of the clusters. */
-function renderBalanced(rows: readonly BalancedRow[], context: Context): string {
-  if (rows.length === 0)
+/** For each service with policies, which one is in force and what it chooses, or why none is. */
+function renderPolicies({ balanced = [], unbalanced = [] }: ServicesAnswer, context: Context): string {
+  if (balanced.length + unbalanced.length === 0)
     return 'No annotation rhizome.io/balance: the name in cluster.all has the addresses of all clusters.'
-  return rows
-    .map((row) =>
+  return [...balanced.map((row) => renderBalanced(row, context)), ...unbalanced.map(renderUnbalanced)].join(
+    '\n\n'
+  )
+}
+
+/**
+ * The policies of a service of which none is in force. That is no fault of this agent: the cluster that wrote a policy shows its
+ * faults in `meshctl status`.
+ */
+function renderUnbalanced({ namespace, name, policies }: UnbalancedRow): string {
+  return [
+    `No policy of ${namespace}/${name} is in force here: its name in cluster.all has the addresses of all clusters.`,
+    ...policies.map(unusedText)
+  ].join('\n')
+}
+
+/** A policy that is not in force, with the cluster that wrote it, in one line. */
+function unusedText({ cluster, policy, reason }: UnusedPolicyRow): string {
+  return `The policy of ${cluster} (${policy}) is not in force: ${reason}`
+}
+
+/** Name, address and policy of a balanced service, and a table of the clusters. */
+function renderBalanced(row: BalancedRow, context: Context): string {
+  return [
+    `${row.dnsName} is ${row.address} here. Policy of ${row.from}: ${row.policy}`,
+    formatTable(
+      row.clusters,
       [
-        `${row.dnsName} is ${row.address} here. Policy of ${row.from}: ${row.policy}`,
-        formatTable(
-          row.clusters,
-          [
-            { title: 'CLUSTER', value: ({ cluster }) => cluster },
-            { title: 'SHARE', value: ({ percent }) => `${percent}%` },
-            { title: 'ENDPOINTS', value: ({ endpoints }) => String(endpoints) },
-            { title: 'WHY', value: ({ reason }) => reason, fold: 0 }
-          ],
-          context
-        ),
-        ...(row.overruled ?? []).map(
-          ({ cluster, policy, reason }) => `The policy of ${cluster} (${policy}) is not in force: ${reason}`
-        )
-      ].join('\n')
-    )
-    .join('\n\n')
+        { title: 'CLUSTER', value: ({ cluster }) => cluster },
+        { title: 'SHARE', value: ({ percent }) => `${percent}%` },
+        { title: 'ENDPOINTS', value: ({ endpoints }) => String(endpoints) },
+        { title: 'WHY', value: ({ reason }) => reason, fold: 0 }
+      ],
+      context
+    ),
+    ...(row.unknown ?? []).map(
+      (cluster) =>
+        `The policy names ${cluster}, which is no cluster of this mesh: \`meshctl peers\` lists them`
+    ),
+    ...(row.overruled ?? []).map(unusedText)
+  ].join('\n')
 }
 
 /**
@@ -111,7 +139,7 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
       note:
         answer.services.length === 0
           ? 'No services yet. `meshctl status` shows the source of services and its problems'
-          : `No service of ${answer.services.length} matches the filters. To list all services: meshctl services`
+          : `None of ${count(answer.services.length, 'service')} matches the filters. To list all services: meshctl services`
     }
   }
   if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }

@@ -261,7 +261,7 @@ function insidePodPrefixes(
     return []
   problems.push({
     ...placeOf(placed),
-    message: `${titleOf(placed.value)}: ${outside.length} addresses of its endpoints are outside the pod prefixes of this cluster, for example ${first}`,
+    message: `${titleOf(placed.value)}: ${outside.length === 1 ? 'an address of its endpoints is' : `${outside.length} addresses of its endpoints are`} outside the pod prefixes of this cluster, for example ${first}`,
     fix:
       podPrefixes.length === 0
         ? 'this cluster has no pod prefixes: give it one with `meshctl invite --pod-cidr`'

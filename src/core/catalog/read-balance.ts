@@ -1,6 +1,7 @@
 // Reads the annotation rhizome.io/balance of a Service, for read-object.ts.
-// Invariant: a value that is not understood counts as absent, with a fault. It never keeps the Service from others.
-import { BALANCE_ANNOTATION, parseBalance } from '../model/balance-policy.ts'
+// Invariant: a value that is not understood is no policy, and a fault. It never keeps the Service from others. As far as a
+// record can carry it, it is published all the same, so that other clusters show why no policy is in force.
+import { BALANCE_ANNOTATION, BALANCE_TEXT, parseBalance } from '../model/balance-policy.ts'
 import type { ServiceValue } from '../model/values.ts'
 import { isFields, type Fault, type Fields } from '../model/field-check.ts'
 
@@ -11,12 +12,14 @@ export function withBalance(
   title: string
 ): { readonly kind: 'service'; readonly value: ServiceValue; readonly warning?: Fault } {
   const { balance, fault } = readBalance(object)
-  if (fault !== undefined)
-    return { kind: 'service', value, warning: { ...fault, where: `${title}: ${fault.where}` } }
-  return { kind: 'service', value: balance === undefined ? value : { ...value, balance } }
+  return {
+    kind: 'service',
+    value: balance === undefined ? value : { ...value, balance },
+    ...(fault !== undefined && { warning: { ...fault, where: `${title}: ${fault.where}` } })
+  }
 }
 
-/** The policy of a Service as text, in one line, or the fault of its annotation; neither without the annotation. */
+/** The policy of a Service as text, in one line, and the fault of its annotation; neither without the annotation. */
 function readBalance(object: Fields): { readonly balance?: string; readonly fault?: Fault } {
   const metadata = isFields(object['metadata']) ? object['metadata'] : {}
   const annotations = isFields(metadata['annotations']) ? metadata['annotations'] : {}
@@ -35,7 +38,10 @@ function readBalance(object: Fields): { readonly balance?: string; readonly faul
   const parsed = parseBalance(balance)
   if (parsed.kind === 'policy') return { balance }
   const { message, fix } = parsed.fault
-  return { fault: { where, message, fix: `${fix}; ${MEANWHILE}` } }
+  return {
+    ...(balance !== '' && BALANCE_TEXT.test(balance) && { balance }),
+    fault: { where, message, fix: `${fix}; ${MEANWHILE}` }
+  }
 }
 
 const MEANWHILE = 'until then the service is balanced as without the annotation'

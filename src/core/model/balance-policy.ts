@@ -17,6 +17,8 @@ export const BALANCE_ANNOTATION = 'rhizome.io/balance'
 
 /** Most characters of a policy: 20 clusters with long names. A record carries the text. */
 export const BALANCE_CHARACTERS_MAX = 1024
+/** The texts that a record can carry. Not each is a policy: a newer version may know terms that this one does not. */
+export const BALANCE_TEXT = new RegExp(`^[ -~]{0,${BALANCE_CHARACTERS_MAX}}$`)
 /** Most clusters in one term. */
 const CLUSTERS_MAX = 64
 /** The highest weight of a cluster. A share below one in a thousand is hardly ever drawn. */
@@ -42,6 +44,17 @@ export interface BalancePolicy {
   /** The clusters that may answer; empty: all. */
   readonly only: readonly ClusterName[]
   readonly preference: Preference
+}
+
+/** The clusters that a policy names, each once, in the order of the terms. */
+export function namedClusters({ only, preference }: BalancePolicy): readonly ClusterName[] {
+  const preferred =
+    preference.kind === 'failover'
+      ? preference.clusters
+      : preference.kind === 'weights'
+        ? preference.weights.keys()
+        : []
+  return [...new Set([...only, ...preferred])]
 }
 
 /** Why a text is no policy, and what to write. */

@@ -7,6 +7,7 @@
 import { equalBytes } from '../model/bytes.ts'
 import type { Crypto } from '../model/crypto.ts'
 import { meshIdText } from '../model/identity.ts'
+import { parseRealPrefix, realPrefixText, type RealPrefix } from '../model/translation.ts'
 import {
   decodeInviteToken as decodeTokenMessage,
   decodeTrustItem,
@@ -40,6 +41,11 @@ interface InviteToken {
   /** One to 16 multiaddrs that end in /p2p/<PeerId>. */
   readonly bootstrap: readonly string[]
   /**
+   * The prefixes that the cluster really uses, where the inviter named them: those of the invite stand for them. Empty: the
+   * inviter knows of no translation. They are not signed, because they give no right; a join that forgets them is refused.
+   */
+  readonly realPrefixes: readonly Omit<RealPrefix, 'virtual'>[]
+  /**
    * Set when the token is not valid by this host's clock. Only the sponsor decides on dates, and its answer counts, so a
    * wrong clock here does not keep a cluster out. `meshctl join` shows it after the sponsor has let the cluster in.
    */
@@ -52,9 +58,10 @@ interface InviteToken {
  */
 export function encodeInviteToken(
   crypto: Crypto,
-  token: Pick<InviteToken, 'inviteItem' | 'inviteSeed' | 'bootstrap'> & {
-    readonly roots: Pick<MeshRoots, 'k' | 'keys'>
-  }
+  token: Pick<InviteToken, 'inviteItem' | 'inviteSeed' | 'bootstrap'> &
+    Partial<Pick<InviteToken, 'realPrefixes'>> & {
+      readonly roots: Pick<MeshRoots, 'k' | 'keys'>
+    }
 ): string {
   const item = decodeTrustItem(token.inviteItem)
   if (item === undefined) throw new RangeError('the item of the invite is not decodable')
@@ -65,7 +72,8 @@ export function encodeInviteToken(
     rootKeys: token.roots.keys,
     item,
     inviteSeed: token.inviteSeed,
-    bootstrap: [...token.bootstrap]
+    bootstrap: [...token.bootstrap],
+    realPrefixes: (token.realPrefixes ?? []).map(realPrefixText)
   })
   return encodeTokenText(crypto, 'rzm', body)
 }
@@ -100,6 +108,9 @@ export function decodeInviteToken(
   if (!isRedeemable) return malformedToken('its secret does not belong to its invite')
   const fault = bootstrapFault(bootstrap)
   if (fault !== undefined) return malformedToken(fault)
+  const realPrefixes = message.realPrefixes.slice(0, REAL_PREFIXES_MAX + 1).map(parseRealPrefix)
+  if (realPrefixes.length > REAL_PREFIXES_MAX || !realPrefixes.every(isRealAlone))
+    return malformedToken('its real prefixes are malformed')
   if (options.meshId !== undefined && !equalBytes(options.meshId, roots.meshId)) {
     return refusedToken(
       'foreign',
@@ -108,7 +119,15 @@ export function decodeInviteToken(
     )
   }
   const warning = timeWarning(invite, options.nowSeconds)
-  return { kind: 'token', roots, invite, inviteItem, inviteSeed, bootstrap, warning }
+  return { kind: 'token', roots, invite, inviteItem, inviteSeed, bootstrap, realPrefixes, warning }
+}
+
+// As many as a cluster can have (model/prefixes.ts), of both kinds.
+const REAL_PREFIXES_MAX = 64
+
+/** A token names real prefixes only: the join pairs them with those of the invite. */
+function isRealAlone(prefix: RealPrefix | undefined): prefix is RealPrefix {
+  return prefix !== undefined && prefix.virtual === undefined
 }
 
 /** What this host's clock says about the dates of an invite. */

@@ -41,6 +41,19 @@ export interface BalancedService {
   readonly holders: readonly [BalancedHolder, ...BalancedHolder[]]
 }
 
+/** A service that has policies, none of which is in force. */
+export interface UnbalancedService {
+  /** "<namespace>/<name>" */
+  readonly key: string
+  /**
+   * `own`: the own cluster has the service, so its annotation alone counts. `limit`: each cluster decides about the first
+   * POLICIES_PER_CLUSTER_MAX services only. `full`: the prefix has no address left. undefined: no text is a policy.
+   */
+  readonly cause: 'own' | 'limit' | 'full' | undefined
+  /** In the order of clusters. */
+  readonly policies: readonly Overruled[]
+}
+
 /** The services with a policy, by "<namespace>/<name>". */
 export type BalancedServices = ReadonlyMap<string, BalancedService>
 
@@ -74,6 +87,26 @@ export function balancedServices(
     if (decided !== undefined && address !== undefined) found.set(key, { key, address, ...decided })
   }
   return found
+}
+
+/**
+ * Returns the services with policies that `balanced`, the services of the same view, leaves out, in the order of their names:
+ * their names in `cluster.all` have the addresses of all clusters. For people: the work grows with the number of policies.
+ */
+export function unbalancedServices(view: MeshView, balanced: BalancedServices): readonly UnbalancedService[] {
+  const keys = new Set<string>()
+  for (const { services } of view.clusters.values())
+    for (const [key, held] of services)
+      if (held.service.balance !== undefined && hasAddress(held) && !balanced.has(key)) keys.add(key)
+  return [...keys].sort().map((key) => {
+    const isOwn = isHeld(view.clusters.get(view.self), key)
+    const written = writtenFor(view, key)
+    const valid = written.filter(({ parsed }) => parsed.kind === 'policy')
+    const mine = valid.filter(({ cluster }) => !isOwn || cluster === view.self)
+    const deciding = mine.some(({ cluster }) => decides(view.clusters.get(cluster), key))
+    const cause = valid.length === 0 ? undefined : mine.length === 0 ? 'own' : deciding ? 'full' : 'limit'
+    return { key, cause, policies: written.map(overruledOf) }
+  })
 }
 
 /**
@@ -135,12 +168,8 @@ function decide(
     const held = services.get(key)
     if (held !== undefined && hasAddress(held)) holders.push({ cluster: name, view: held })
   }
-  const written = holders
-    .flatMap(({ cluster, view: held }) =>
-      held.service.balance === undefined || !decides(view.clusters.get(cluster), key)
-        ? []
-        : [{ cluster, text: held.service.balance, parsed: parseBalance(held.service.balance) }]
-    )
+  const written = writtenFor(view, key)
+    .filter(({ cluster }) => decides(view.clusters.get(cluster), key))
     .sort(
       (left, right) =>
         Number(right.cluster === view.self) - Number(left.cluster === view.self) ||
@@ -152,10 +181,7 @@ function decide(
   )
   const [first, ...others] = holders
   if (winner?.parsed.kind !== 'policy' || first === undefined) return undefined
-  const overruled = written.flatMap(({ cluster, text, parsed }): Overruled[] => {
-    if (parsed.kind === 'fault') return [{ cluster, text, fault: parsed.fault }]
-    return text === winner.text ? [] : [{ cluster, text }]
-  })
+  const overruled = written.filter(({ text }) => text !== winner.text).map(overruledOf)
   return {
     policy: winner.parsed.policy,
     text: winner.text,
@@ -163,6 +189,31 @@ function decide(
     overruled,
     holders: [first, ...others]
   }
+}
+
+/** The policy that a cluster wrote. */
+interface Written {
+  readonly cluster: ClusterName
+  readonly text: string
+  readonly parsed: ReturnType<typeof parseBalance>
+}
+
+/** The policies that clusters wrote for a service with an address. */
+function writtenFor(view: MeshView, key: string): Written[] {
+  return [...view.clusters.values()].flatMap(({ name: cluster, services }) => {
+    const held = services.get(key)
+    const text = held !== undefined && hasAddress(held) ? held.service.balance : undefined
+    return text === undefined ? [] : [{ cluster, text, parsed: parseBalance(text) }]
+  })
+}
+
+function overruledOf({ cluster, text, parsed }: Written): Overruled {
+  return parsed.kind === 'fault' ? { cluster, text, fault: parsed.fault } : { cluster, text }
+}
+
+function isHeld(cluster: ClusterView | undefined, key: string): boolean {
+  const held = cluster?.services.get(key)
+  return held !== undefined && hasAddress(held)
 }
 
 function decides(cluster: ClusterView | undefined, key: string): boolean {

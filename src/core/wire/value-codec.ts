@@ -2,7 +2,7 @@
 // process and the check of own records decode with it.
 // Invariant: a value that decodeValue returns holds only canonical addresses, DNS names and bounded lists. No later
 // code checks again, and every string in it may go to a file, a zone or a command line.
-import { BALANCE_CHARACTERS_MAX } from '../model/balance-policy.ts'
+import { BALANCE_TEXT } from '../model/balance-policy.ts'
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
@@ -210,12 +210,10 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     externalName: service.externalName === '' ? '' : externalName(service.externalName),
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
-    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE) })
+    // A policy that this version does not understand is still a valid record.
+    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE_TEXT) })
   }
 }
-
-// A policy that this version does not understand is still a valid record: a newer version may have written it.
-const BALANCE = new RegExp(`^[ -~]{0,${BALANCE_CHARACTERS_MAX}}$`)
 
 // IANA service names and names with a domain prefix ("kubernetes.io/h2c"): a prefix of 253 characters, a slash and a
 // name of 63.

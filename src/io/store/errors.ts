@@ -90,3 +90,19 @@ export function describe(error: unknown): string {
   const isInMessage = code === undefined || error.message.startsWith(code)
   return `${isInMessage ? '' : `${code} `}${error.message}${cause}`
 }
+
+/**
+ * The text of DISK_FULL for a start: a running agent continues from memory, but an agent that starts has no state in
+ * memory.
+ */
+export function fullAtStart(error: StoreError): StoreError {
+  return new StoreError(
+    'DISK_FULL',
+    `${error.message}, and the agent stops because it cannot open its store`,
+    {
+      path: error.path,
+      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes',
+      cause: error
+    }
+  )
+}

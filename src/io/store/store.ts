@@ -14,7 +14,7 @@ import { encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
 import type { Database, Part, Persist } from './database.ts'
-import { StoreError } from './errors.ts'
+import { fullAtStart, StoreError } from './errors.ts'
 import { removeFile, writeFileAtomic } from './files.ts'
 import {
   BACKUP,
@@ -81,6 +81,13 @@ export interface Store {
    * STORE_READONLY or STORE_FAILED.
    */
   saveIdentity(identity: Identity): Promise<void>
+  /**
+   * Changes a part of the identity, after all earlier writes: `change` gets what they have left, so that two changes at once never
+   * undo each other. It may be called later than asked, must not wait for anything, and leaves all as it is when it returns what it
+   * got or throws. Resolves to the identity, durable; undefined when there is none, and then `change` is not called. Rejects with the
+   * error of `change`, and as `saveIdentity`.
+   */
+  changeIdentity(change: (identity: Identity) => Identity): Promise<Identity | undefined>
   /**
    * Returns the counters; undefined when they were never saved, or both copies are damaged. Neighbours then tell the
    * highest epoch that they hold.
@@ -161,22 +168,6 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   }
 }
 
-/**
- * The text of DISK_FULL for a start: a running agent continues from memory, but an agent that starts has no state in
- * memory.
- */
-function fullAtStart(error: StoreError): StoreError {
-  return new StoreError(
-    'DISK_FULL',
-    `${error.message}, and the agent stops because it cannot open its store`,
-    {
-      path: error.path,
-      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes',
-      cause: error
-    }
-  )
-}
-
 async function openFolder(options: StoreOptions): Promise<Store> {
   const folder = resolve(options.folder)
   const warnings: string[] = []
@@ -245,6 +236,15 @@ class DiskStore implements Store {
 
   saveIdentity(identity: Identity): Promise<void> {
     return this.#inTurn(() => this.#putIdentity(identity))
+  }
+
+  changeIdentity(change: (identity: Identity) => Identity): Promise<Identity | undefined> {
+    return this.#inTurn(async () => {
+      const identity = this.#identity
+      const next = identity && change(identity)
+      if (next !== undefined && next !== identity) await this.#putIdentity(next)
+      return next
+    })
   }
 
   async #putIdentity(identity: Identity): Promise<void> {

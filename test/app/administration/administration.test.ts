@@ -433,6 +433,12 @@ describe('grant', () => {
     await grant('berlin')()
   })
 
+  it('BAD_ARGUMENT for a drop of a prefix that the cluster has not, with those that it has', async () => {
+    const agent = office()
+    const drop = { ...change, cluster: 'east', dropCidrs: ['10.77.0.0/16'] }
+    await refuses(agent, 'BAD_ARGUMENT', () => agent.administration.grant(drop))
+  })
+
   it('BAD_ARGUMENT for a drop of the last pod prefix, unless another is added', async () => {
     const parts = mesh()
     const agent = office(parts)

@@ -101,9 +101,10 @@ export class Office {
       log: SILENT,
       store: {
         identity: () => this.identity,
-        saveIdentity: async (next: Identity) => {
-          if (this.#parts.state.isFull) throw new Error('the disk is full')
-          this.identity = next
+        changeIdentity: async (change: (identity: Identity) => Identity) => {
+          const next = this.identity && change(this.identity)
+          if (next !== this.identity && this.#parts.state.isFull) throw new Error('the disk is full')
+          return (this.identity = next)
         }
       }
     }

@@ -216,6 +216,12 @@ export class MortalAgent {
       get: (target, property) => {
         const value: unknown = Reflect.get(target, property)
         if (typeof value !== 'function') return value
+        if (property === 'changeIdentity')
+          return (change: Parameters<Store['changeIdentity']>[0]) => {
+            const next = target.identity()
+            const name = next === undefined ? 'identity of none' : `identity ${stageOf(change(next))}`
+            return this.#write(name, () => target.changeIdentity(change))
+          }
         const nameOf = NAMES[String(property)]
         const call = (...args: never[]): unknown => Reflect.apply(value, target, args)
         if (nameOf === undefined) return call

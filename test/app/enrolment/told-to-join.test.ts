@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { ToldToJoin } from '../../../src/app/enrolment/told-to-join.ts'
 import { AppError } from '../../../src/app/observe/errors.ts'
 import { Health } from '../../../src/app/observe/health.ts'
@@ -26,6 +27,7 @@ describe('an agent with the setting token-file', () => {
     health = new Health({ log, now: Date.now })
   ) =>
     new ToldToJoin({
+      crypto: createCrypto(),
       file,
       sharedKey: undefined,
       enrolment: { join },

@@ -4,7 +4,11 @@ import type { FaultText } from '../../../src/app/observe/health.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 
 /** The severity and the fix of the overlap of east (10.2.0.0/16, tunnel address 10.2.0.1) with one network of the host. */
-async function overlapWith(destination: string, outer = '203.0.113.12'): Promise<FaultText | undefined> {
+async function overlapWith(
+  destination: string,
+  outer = '203.0.113.12',
+  { code = 'PREFIX_OVERLAP', balanceCidr = '240.240.0.0/16' } = {}
+): Promise<FaultText | undefined> {
   const faults = new Map<string, readonly FaultText[]>()
   const health = {
     clear: () => undefined,
@@ -19,7 +23,7 @@ async function overlapWith(destination: string, outer = '203.0.113.12'): Promise
         addresses: []
       })
     },
-    settings: { 'dns-upstream': 'none' },
+    settings: { 'dns-upstream': 'none', 'balance-cidr': balanceCidr },
     health,
     controls: () => []
   } as unknown as ConstructorParameters<typeof HostNetworks>[0])
@@ -38,7 +42,7 @@ async function overlapWith(destination: string, outer = '203.0.113.12'): Promise
     agents: [{ origin: 'e', agent }]
   }
   networks.judge({ self: 'west', clusters: new Map([['east', east]]) } as unknown as MeshView)
-  return faults.get('PREFIX_OVERLAP')?.[0]
+  return faults.get(code)?.[0]
 }
 
 describe('an overlap of a network of the host', () => {
@@ -57,5 +61,27 @@ describe('an overlap of a network of the host', () => {
     assert.equal((await overlapWith('10.2.77.0/24'))?.severity, 'warning')
     assert.equal((await overlapWith('10.2.0.0/16', '10.2.200.1'))?.severity, 'warning')
     assert.equal(await overlapWith('10.3.0.0/16'), undefined)
+  })
+})
+
+describe('the prefix of balanced services', () => {
+  const found = (network: string, balanceCidr?: string) =>
+    overlapWith(network, undefined, { code: 'BALANCE_CIDR_OVERLAP', ...(balanceCidr && { balanceCidr }) })
+
+  it('is an error where it shares addresses with a network of this host or a prefix of a cluster', async () => {
+    assert.match(
+      (await found('240.240.3.0/24'))?.message ?? '',
+      /240\.240\.3\.0\/24 of this host, on docker0/
+    )
+    for (const cidr of ['10.2.0.0/18', '10.0.0.0/12'])
+      assert.match(
+        (await found('192.0.2.0/24', cidr))?.message ?? '',
+        /overlaps 10\.2\.0\.0\/16 of cluster east/
+      )
+  })
+
+  it('is none inside a wider network of this host, as 10.0.0.0/8 behind a router', async () => {
+    assert.equal(await found('10.0.0.0/8', '10.250.0.0/16'), undefined)
+    assert.equal(await found('192.0.2.0/24'), undefined)
   })
 })

@@ -26,9 +26,10 @@ class World {
       deadlineMs: 50,
       store: {
         identity: () => this.identity,
-        saveIdentity: async (identity) => {
-          this.identity = identity
-          this.steps.push(`disk ${keyOf(identity.tunnelSeed)}`)
+        changeIdentity: async (change) => {
+          this.identity = change(this.identity)
+          this.steps.push(`disk ${keyOf(this.identity.tunnelSeed)}`)
+          return this.identity
         }
       },
       control: {

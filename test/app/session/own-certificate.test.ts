@@ -22,7 +22,7 @@ describe('the certificate of an agent', () => {
   let saved: Identity
   const store = {
     identity: () => saved,
-    saveIdentity: async (identity: Identity) => void (saved = identity)
+    changeIdentity: async (change: (identity: Identity) => Identity) => (saved = change(saved))
   }
   /** The agent as it is started with this name. */
   const named = (node: string, role?: Role) => {

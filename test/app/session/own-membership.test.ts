@@ -58,7 +58,7 @@ describe('the own membership', () => {
     health = new Health({ log: SILENT, now: Date.now })
     const store = {
       identity: () => saved,
-      saveIdentity: async (identity: Identity) => void (saved = identity)
+      changeIdentity: async (change: (identity: Identity) => Identity) => (saved = change(saved))
     }
     const nodeSeed = bytes(west.nodeSeed)
     const certificate = new OwnCertificate({ crypto, roots, clusterSeed, nodeSeed, node: 'gw', store })

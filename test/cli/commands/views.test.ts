@@ -227,7 +227,10 @@ west      shop        mail   ExternalName   -             -                     
       ['NAME', 'db', undefined]
     )
     const none = await cli('services', '--cluster', 'nowhere')
-    assert.equal(none.stderr, 'No service of 3 matches the filters. To list all services: meshctl services\n')
+    assert.equal(
+      none.stderr,
+      'None of 3 services matches the filters. To list all services: meshctl services\n'
+    )
   })
 
   it('services <name>: shows which clusters answer the merged name, and why', async () => {
@@ -261,6 +264,16 @@ west      shop        mail   ExternalName   -             -                     
     assert.doesNotMatch(stdout, /other|mail/)
     const { services, balanced: rows } = JSON.parse((await cli('services', 'web', '-o', 'json')).stdout)
     assert.deepEqual([services.length, rows], [1, [balanced]])
+    const policies = [
+      { cluster: 'east', policy: 'nearby', reason: 'it has the unknown term "nearby": use nearest' }
+    ]
+    const unknown = { ...balanced, unknown: ['north'] }
+    const unbalanced = [{ namespace: 'mail', name: 'web', policies }]
+    fake.answer('/v1/services', { ...samples.SERVICES, balanced: [unknown], unbalanced })
+    const idle = (await cli('services', 'web')).stdout
+    assert.match(idle, /The policy names north, which is no cluster of this mesh: /)
+    assert.match(idle, /No policy of mail\/web is in force here: .* has the addresses of all clusters\.\n/)
+    assert.match(idle, /The policy of east \(nearby\) is not in force: it has the unknown term "nearby"/)
     const plain = await cli('services', 'db')
     assert.match(plain.stdout, /No annotation rhizome\.io\/balance/)
     const none = await cli('services', 'nobody')

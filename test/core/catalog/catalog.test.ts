@@ -58,18 +58,20 @@ describe('a Service', () => {
     assert.equal(value.balance, 'only=east; nearest')
   })
 
-  for (const [what, text, message, fix] of [
-    ['is not understood', 'nearby', /unknown term "nearby"/, /use local-first, nearest/],
-    ['is no text', 5, /is not text/, /quotation marks/],
-    ['is too long', `only=${'east,'.repeat(300)}`, /1505 characters/, /at most 1024/]
+  for (const [what, text, carried, message, fix] of [
+    ['is not understood', 'nearby', 'nearby', /unknown term "nearby"/, /use local-first, nearest/],
+    ['is no text', 5, undefined, /is not text/, /quotation marks/],
+    ['is empty', '', undefined, /is empty/, /use local-first, nearest/],
+    ['no record can carry', 'n\u00e4her', undefined, /unknown term "n\u00e4her"/, /use local-first, nearest/],
+    ['is too long', `only=${'east,'.repeat(300)}`, undefined, /1505 characters/, /at most 1024/]
   ] as const)
-    it(`is published without a policy that ${what}, with a warning that names annotation and fix`, () => {
+    it(`is published with a warning for a policy that ${what}, which names annotation and fix`, () => {
       const { snapshot, problems } = read([
         service({}, { annotations: { 'rhizome.io/balance': text } }),
         slice()
       ])
       assert.equal(snapshot.services.length, 1)
-      assert.equal(snapshot.services[0]?.balance, undefined)
+      assert.equal(snapshot.services[0]?.balance, carried)
       const [problem] = problems
       assert.equal(problem?.level, 'warning')
       assert.match(problem.where ?? '', /Service shop\/web: metadata\.annotations\."rhizome\.io\/balance"/)

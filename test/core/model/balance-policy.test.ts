@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   BALANCE_ANNOTATION,
   BALANCE_CHARACTERS_MAX,
+  namedClusters,
   parseBalance,
   type BalancePolicy,
   type Preference
@@ -33,6 +34,16 @@ describe('the annotation rhizome.io/balance', () => {
   ]
   for (const [text, is] of understood)
     it(`understands "${text}"`, () => assert.deepEqual(parseBalance(text), { kind: 'policy', policy: is }))
+
+  it('names clusters in only and in the preference', () => {
+    const named = (text: string) => {
+      const parsed = parseBalance(text)
+      return parsed.kind === 'policy' ? namedClusters(parsed.policy) : parsed.fault
+    }
+    assert.deepEqual(named('only=east,west; failover=west,north'), ['east', 'west', 'north'])
+    assert.deepEqual(named('weights=east:1,west:0'), ['east', 'west'])
+    assert.deepEqual(named('nearest'), [])
+  })
 
   const faults: readonly [text: string, message: RegExp, fix: RegExp][] = [
     ['', /is empty/, /local-first/],

@@ -5,6 +5,7 @@ import { originOf } from '../../../src/core/model/identity.ts'
 import { certifyCluster, createInvite } from '../../../src/core/trust/author/join.ts'
 import { createMesh } from '../../../src/core/trust/author/mesh.ts'
 import { decodeInviteToken, encodeInviteToken } from '../../../src/core/trust/invite-token.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 import type { MeshRoots } from '../../../src/core/trust/set/mesh-roots.ts'
 import type { TokenRefused } from '../../../src/core/trust/token-text.ts'
 import { cidr, clusterName, crypto, DAY, NOW } from './fixtures.ts'
@@ -147,6 +148,26 @@ describe('a token of an invite', () => {
       assert.ok(result.fix.length > 10)
       assert.ok(!result.message.includes(text.slice(10, 30)), 'quotes the secret')
     })
+
+  it('has the real prefixes that the inviter named, and no malformed or paired ones', () => {
+    const realPrefixes = [
+      { kind: 'pod', real: cidr('10.1.0.0/16') },
+      { kind: 'service', real: cidr('fd00:1::/112') }
+    ] as const
+    const token = decodeInviteToken(encodeInviteToken(crypto, { ...made, realPrefixes }), options)
+    assert.ok(token.kind === 'token')
+    assert.deepEqual(token.realPrefixes, realPrefixes)
+    const wrong = [
+      [{ ...realPrefixes[0], virtual: cidr('10.128.0.0/16') }],
+      [{ kind: 'node' as 'pod', real: cidr('10.1.0.0/16') }],
+      [{ kind: 'pod', real: '10.1.0.1/16' as Cidr }],
+      Array.from({ length: 65 }, () => realPrefixes[0])
+    ] as const
+    for (const each of wrong) {
+      const result = decodeInviteToken(encodeInviteToken(crypto, { ...made, realPrefixes: each }), options)
+      assert.equal(result.kind === 'refused' && result.code, 'malformed')
+    }
+  })
 
   it('is not made without a bootstrap address, or with one that names no peer', () => {
     const bad = [

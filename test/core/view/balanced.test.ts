@@ -3,7 +3,12 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { cidrContains } from '../../../src/core/model/cidr.ts'
 import type { Cidr, ClusterName, Ip, ServiceValue } from '../../../src/core/model/values.ts'
-import { balancedServices, mergedService, POLICIES_PER_CLUSTER_MAX } from '../../../src/core/view/balanced.ts'
+import {
+  balancedServices,
+  mergedService,
+  POLICIES_PER_CLUSTER_MAX,
+  unbalancedServices
+} from '../../../src/core/view/balanced.ts'
 import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view/view.ts'
 
 const PREFIX = '240.240.0.0/16' as Cidr
@@ -134,6 +139,42 @@ describe('balanced services', () => {
     })
     assert.equal(found.size, POLICIES_PER_CLUSTER_MAX + 1)
     assert.ok(found.has('shop/web'))
+  })
+
+  it('leave no policy without an answer: it is in force, overruled, or shown with the reason why none is', () => {
+    const texts = fc.constantFrom(undefined, 'spread', 'nearest', 'nearby', 'only=west')
+    const names = ['web', 'api', 'mail'] as const
+    const one = fc.tuple(...names.map(() => texts))
+    const prefixes = fc.constantFrom(PREFIX, '240.240.0.0/32' as Cidr, '240.240.0.0/30' as Cidr)
+    fc.assert(
+      fc.property(one, one, fc.boolean(), one, prefixes, (east, west, isHere, edge, prefix) => {
+        const of = (list: readonly (string | undefined)[]) =>
+          list.map((text, at) => service(names[at] ?? '', text))
+        const mesh = view({ east: of(east), west: of(west), ...(isHere && { edge: of(edge) }) })
+        const found = balancedServices(mesh, { prefix })
+        const idle = new Map(unbalancedServices(mesh, found).map((each) => [each.key, each]))
+        for (const [key, { services }] of mesh.clusters)
+          for (const [name, { service: held }] of services) {
+            if (held.balance === undefined) continue
+            const used = found.get(name)
+            const shown = used === undefined ? idle.get(name)?.policies : used.overruled
+            const isTold =
+              used?.text === held.balance ||
+              shown?.some(({ cluster, text }) => cluster === key && text === held.balance)
+            assert.ok(isTold, `${name} of ${key}`)
+            assert.equal(idle.has(name), used === undefined)
+          }
+        for (const { key, cause, policies } of idle.values()) {
+          const valid = policies.filter(({ fault }) => fault === undefined)
+          const isOwn = isHere && !valid.some(({ cluster }) => cluster === 'edge')
+          assert.equal(cause, valid.length === 0 ? undefined : isOwn ? 'own' : 'full', key)
+        }
+      })
+    )
+    const many = Array.from({ length: POLICIES_PER_CLUSTER_MAX }, (_, at) => service(`a${at}`, 'spread'))
+    const full = view({ east: [...many, service('web', 'nearest')] })
+    const [left, ...more] = unbalancedServices(full, balancedServices(full, { prefix: PREFIX }))
+    assert.deepEqual([left?.key, left?.cause, more.length], ['shop/web', 'limit', 0])
   })
 
   it('merge the ports: one for each name and each number, that of the first holder', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
 import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -324,6 +325,41 @@ describe('store', () => {
       })
     }
     assert.ok(files.every((file) => existsSync(file)))
+  })
+
+  it('changes of the identity that are asked for at once follow each other: none undoes another, whatever fails', async () => {
+    const store = await open()
+    assert.equal(await store.changeIdentity(() => assert.fail('there is none')), undefined)
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.constantFrom('adds', 'throws', 'is invalid', 'does nothing'), { maxLength: 12 }),
+        async (kinds) => {
+          await store.saveIdentity({ ...identity, rootsInFiles: [] })
+          const keys = kinds.map(base64)
+          const results = await Promise.allSettled(
+            kinds.map((kind, at) =>
+              store.changeIdentity((now) => {
+                if (kind === 'throws') throw new Error('no')
+                if (kind === 'does nothing') return now
+                const more = [...(now.rootsInFiles ?? []), keys[at] ?? '']
+                return { ...now, rootsInFiles: more, ...(kind === 'is invalid' && { nodeSeed: 'x' }) }
+              })
+            )
+          )
+          const isDone = (kind: string) => kind === 'adds' || kind === 'does nothing'
+          assert.deepEqual(
+            results.map(({ status }) => status === 'fulfilled'),
+            kinds.map(isDone)
+          )
+          assert.deepEqual(
+            store.identity()?.rootsInFiles,
+            keys.filter((_, at) => kinds[at] === 'adds')
+          )
+        }
+      ),
+      { numRuns: 20 }
+    )
+    assert.deepEqual((await reopen(store)).identity()?.nodeSeed, identity.nodeSeed)
   })
 
   it('refuses an identity that it could not read back, and quotes no value of it', async () => {

@@ -1,13 +1,20 @@
 // GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
 // services outside the certificate of their cluster are not in it.
 import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
-import type { BalancedRow } from '../../../api/balanced-row.ts'
+import type { BalancedRow, UnbalancedRow, UnusedPolicyRow } from '../../../api/balanced-row.ts'
 import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.ts'
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
+import { namedClusters } from '../../../core/model/balance-policy.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
 import { serviceDomain } from '../../../core/model/zones.ts'
-import type { BalancedService, Overruled } from '../../../core/view/balanced.ts'
-import type { ServiceView } from '../../../core/view/view.ts'
+import {
+  POLICIES_PER_CLUSTER_MAX,
+  unbalancedServices,
+  type BalancedService,
+  type Overruled,
+  type UnbalancedService
+} from '../../../core/view/balanced.ts'
+import type { MeshView, ServiceView } from '../../../core/view/view.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
 import type { AgentState } from '../agent-state.ts'
@@ -34,16 +41,27 @@ function services(session: Session): Body<ServicesAnswer> {
     }))
   )
   const facts = session.balancing.facts()
-  const balanced = [...session.balancing.services().values()].map((each) => balancedRow(each, facts))
-  return balanced.length === 0 ? { services: rows } : { services: rows, balanced }
+  const known = session.balancing.services()
+  const balanced = [...known.values()].map((each) => balancedRow(each, facts, view))
+  const unbalanced = unbalancedServices(view, known).map((each) => unbalancedRow(each, view.self))
+  return {
+    services: rows,
+    ...(balanced.length > 0 && { balanced }),
+    ...(unbalanced.length > 0 && { unbalanced })
+  }
 }
 
 /**
  * A balanced service, with the part of each cluster. The shares are chosen anew by the same pure function and the same
  * facts as in the latest pass, so the row says what the load balancer has.
  */
-function balancedRow(service: BalancedService, facts: ChoiceFacts): BalancedRow {
-  const { address, text, from, overruled, holders } = service
+function balancedRow(
+  service: BalancedService,
+  facts: ChoiceFacts,
+  { clusters }: Pick<MeshView, 'clusters'>
+): BalancedRow {
+  const { address, policy, text, from, overruled, holders } = service
+  const unknown = namedClusters(policy).filter((cluster) => !clusters.has(cluster))
   const shares = sharesOf(service, facts)
   const total = shares.reduce((sum, { endpoints, weight }) => sum + endpoints * weight, 0)
   const { namespace, name } = holders[0].view.service
@@ -54,7 +72,10 @@ function balancedRow(service: BalancedService, facts: ChoiceFacts): BalancedRow 
     address,
     policy: text,
     from,
-    ...(overruled.length > 0 && { overruled: overruled.map((each) => overruledRow(each, from)) }),
+    ...(unknown.length > 0 && { unknown }),
+    ...(overruled.length > 0 && {
+      overruled: overruled.map((each) => unusedRow(each, `the policy of ${from} is in force`))
+    }),
     clusters: shares.map(({ cluster, endpoints, weight, reason }) => ({
       cluster,
       endpoints,
@@ -64,10 +85,35 @@ function balancedRow(service: BalancedService, facts: ChoiceFacts): BalancedRow 
   }
 }
 
-/** Why the policy that another cluster wrote is not in force. */
-function overruledRow({ cluster, text, fault }: Overruled, from: string) {
-  const reason = fault === undefined ? `the policy of ${from} is in force` : `${fault.message}: ${fault.fix}`
-  return { cluster, policy: text, reason }
+// A service of which no policy is in force. Its name in cluster.all has the addresses of all clusters, as without a policy.
+function unbalancedRow({ key, cause, policies }: UnbalancedService, self: ClusterName): UnbalancedRow {
+  const [namespace = '', name = ''] = key.split('/')
+  return { namespace, name, policies: policies.map((each) => unusedRow(each, whyNone(cause, self))) }
+}
+
+/**
+ * Why a policy that is understood is not in force, where no other one is. Empty where no policy is understood: each has a fault
+ * of its own then.
+ */
+function whyNone(cause: UnbalancedService['cause'], self: ClusterName): string {
+  switch (cause) {
+    case 'own':
+      return `the cluster of this agent, ${self}, has the service, too, so only its own annotation counts here: write it there`
+    case 'limit':
+      return `one cluster decides about ${POLICIES_PER_CLUSTER_MAX} services at most, the first by name`
+    case 'full':
+      return 'the prefix of the setting balance-cidr has no address left: choose a larger one'
+    case undefined:
+      return ''
+    default:
+      return cause satisfies never
+  }
+}
+
+/** A policy that is not in force. `reason`: of one that is understood. */
+function unusedRow({ cluster, text, fault }: Overruled, reason: string): UnusedPolicyRow {
+  const why = fault === undefined ? reason : `${fault.message}: ${fault.fix}`
+  return { cluster, policy: text, reason: why }
 }
 
 /**

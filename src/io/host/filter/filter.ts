@@ -12,6 +12,7 @@ import { chains } from './chains.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
 import type { TranslatedSources } from '../translated-sources.ts'
 import { listsOf, setsOf } from './sets.ts'
+import { createTranslatedFlows } from './translated-flows.ts'
 import { readDropped, underlayChains, underlayObjects } from './underlay.ts'
 
 /** The arguments of a filter. A PartContext has them. */
@@ -50,6 +51,7 @@ export function createNftFilter(options: FilterOptions): FilterPort {
   const { run, names } = options
   const table = tableOf(names)
   const shapeOf = createShapeOf(run, table)
+  const flows = createTranslatedFlows(run)
   const nft = (text: string, signal: AbortSignal) =>
     run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
   let found: Promise<TableContext> | undefined
@@ -76,17 +78,21 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       // missing and is set again.
       const isOurs = filter && listing.about === aboutOf(await context(), filter, listing.shape)
       options.sources?.use(filter)
+      flows.known(filter)
+      await flows.retry(signal)
       return isOurs ? filter : undefined
     },
     async set(filter, signal) {
       if (filter === undefined) {
         await nft(removalOf(table), signal)
+        await flows.changed(undefined, signal)
         return
       }
       const text = tableText(await context(), filter)
       const mark = aboutCommand(table, aboutOf(await context(), filter, await shapeOf(text, signal)))
       await nft(`${removalOf(table)}${text}${mark}`, signal)
       options.sources?.use(filter)
+      await flows.changed(filter, signal)
     },
     describe: (filter) => describeFilter({ names, hasFib: true }, filter),
     async cleanup(signal) {
