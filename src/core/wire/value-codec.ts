@@ -6,6 +6,7 @@ import { BALANCE_CHARACTERS_MAX } from '../model/balance-policy.ts'
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
+import { decodeClusterset, encodeClusterset } from './clusterset-codec.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
 import {
   keyOf,
@@ -210,7 +211,8 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     externalName: service.externalName === '' ? '' : externalName(service.externalName),
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
-    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE) })
+    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE) }),
+    ...(service.clusterset && { clusterset: present('clusterset', decodeClusterset(service.clusterset)) })
   }
 }
 
@@ -280,7 +282,8 @@ function encodeService(service: ServiceValue) {
     externalName: service.externalName,
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
-    balance: service.balance ?? ''
+    balance: service.balance ?? '',
+    ...(service.clusterset && { clusterset: encodeClusterset(service.clusterset) })
   }
 }
 

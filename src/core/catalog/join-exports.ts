@@ -1,0 +1,47 @@
+// Joins the ServiceExports of a source with the Services of the same names, for catalog.ts.
+import type { ServiceValue } from '../model/values.ts'
+import { withExport, type ServiceTraits } from './read-export.ts'
+import type { Reading } from './read-object.ts'
+
+interface Read {
+  readonly reading: Reading
+}
+
+interface Placed<T extends Read> {
+  readonly item: T
+  readonly value: ServiceValue
+}
+
+/** A ServiceExport that exports nothing, with the reason and the fix. */
+interface Idle<T extends Read> {
+  readonly item: T
+  readonly message: string
+  readonly fix: string
+}
+
+/**
+ * Returns the services, each with its export. `services` has record keys, `exports` has "<namespace>/<name>". The last
+ * of several ServiceExports with one name counts.
+ */
+export function joinExports<T extends Read>(
+  services: ReadonlyMap<string, Placed<T>>,
+  exports: ReadonlyMap<string, T>
+): { readonly services: readonly Placed<T>[]; readonly idle: readonly Idle<T>[] } {
+  const idle: Idle<T>[] = []
+  for (const [key, item] of exports) {
+    const service = services.get(`svc/${key}`)?.value
+    if (service?.externalName === '') continue
+    const reason =
+      service === undefined ? `there is no Service ${key}` : `the Service ${key} has the type ExternalName`
+    idle.push({ item, message: `ServiceExport ${key} exports nothing: ${reason}`, fix: FIX })
+  }
+  const joined = [...services.values()].map(({ item, value }) => {
+    const found = exports.get(`${value.namespace}/${value.name}`)?.reading
+    if (item.reading.kind !== 'service' || found?.kind !== 'serviceExport') return { item, value }
+    return { item, value: withExport(value, item.reading.traits ?? NO_TRAITS, found.value) }
+  })
+  return { services: joined, idle }
+}
+
+const NO_TRAITS: ServiceTraits = { ipFamilies: [], internalTrafficPolicy: '', trafficDistribution: '' }
+const FIX = 'make a Service with a cluster IP or a headless one under this name, or delete the ServiceExport'
