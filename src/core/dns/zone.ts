@@ -9,8 +9,9 @@ import { SortedMap } from '../model/sorted-map.ts'
 import { serviceDomain } from '../model/zones.ts'
 import { mergedService } from '../view/balanced.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { serviceNode, targetsNode, type HolderTargets, type Node, type Services } from './node.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
-import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
+import { endpointNames, portTargets } from './service-names.ts'
 
 /** A zone and the clusters that it is answered from. */
 export interface Zone {
@@ -94,21 +95,6 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
   return { kind: 'records', answers, additionals }
 }
 
-/** What exists at a name, independent of the type of the question. */
-type Node =
-  | { readonly kind: 'absent' }
-  /** The name has no records, but names below it do. */
-  | { readonly kind: 'empty' }
-  | { readonly kind: 'alias'; readonly target: DomainName }
-  | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }
-
-/** The addresses and ports that one cluster's service has at a name. */
-interface HolderTargets {
-  readonly cluster: ClusterName
-  readonly service: ServiceView
-  readonly targets: readonly Target[]
-}
-
 /** Returns what exists at a name, by the schema of DNS-Based Service Discovery. */
 function find(zone: Zone, labels: readonly string[]): Node {
   const { sources } = zone
@@ -134,9 +120,6 @@ function find(zone: Zone, labels: readonly string[]): Node {
   return targetsNode(own, key, (view) => portTargets(view, port, protocol))
 }
 
-/** A cluster, or all of them in the place of one. */
-type Services = Pick<ClusterView, 'name' | 'services'>
-
 /**
  * A service that a policy balances has one address in a merged zone, that of the load balancer, and its SRV records
  * point to its name there. The names of its endpoints stay those of their clusters. Returns undefined for other services.
@@ -152,35 +135,6 @@ function balancedSource({ origin, sources, balanced }: Zone, key: string): reado
   const service = mergedService([first, ...others], address)
   const name = origin.slice(origin.indexOf('.') + 1) as ClusterName
   return [{ name, services: new Map([[key, { service, slices: [] }]]) }]
-}
-
-/**
- * Returns what exists at a service's name. A CNAME cannot have other records beside it, so addresses win over
- * aliases. Of several aliases, that of the first cluster in `sources` is taken.
- */
-function serviceNode(sources: readonly Services[], key: string): Node {
-  let alias: DomainName | undefined
-  const node = targetsNode(sources, key, (view) => {
-    const names = serviceNames(view)
-    if (names.kind === 'alias') alias ??= names.target
-    return names.kind === 'targets' ? names.targets : undefined
-  })
-  return node.kind === 'absent' && alias !== undefined ? { kind: 'alias', target: alias } : node
-}
-
-/** The targets of all sources. `targetsOf` returns undefined when a cluster's service has no such name. */
-function targetsNode(
-  sources: readonly Services[],
-  key: string,
-  targetsOf: (view: ServiceView) => readonly Target[] | undefined
-): Node {
-  const held: HolderTargets[] = []
-  for (const { name, services } of sources) {
-    const service = services.get(key)
-    const targets = service && targetsOf(service)
-    if (service !== undefined && targets !== undefined) held.push({ cluster: name, service, targets })
-  }
-  return held.length === 0 ? { kind: 'absent' } : { kind: 'targets', held }
 }
 
 /** The records of one type from the targets at a name. */
