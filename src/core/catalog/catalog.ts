@@ -104,7 +104,8 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     }
   }
   const joined = joinExports(services, exports)
-  for (const { item, ...fault } of joined.idle) problems.push({ ...placeOf({ item }), ...fault, level: 'warning' })
+  for (const { item, ...fault } of joined.idle)
+    problems.push({ ...placeOf({ item }), ...fault, level: 'warning' })
   const kept = joined.services
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
     .map((placed) => withinRecord(placed, problems))
@@ -383,7 +384,10 @@ function problemOf(item: Item, reading: Fault): Problem {
   return { file: item.file, where, message: reading.message, fix: reading.fix, level: 'error' }
 }
 
-function placeOf({ item }: Pick<Placed<unknown>, 'item'>): { readonly file: string; readonly where?: string } {
+function placeOf({ item }: Pick<Placed<unknown>, 'item'>): {
+  readonly file: string
+  readonly where?: string
+} {
   return item.where === undefined ? { file: item.file } : { file: item.file, where: item.where }
 }
 

@@ -13,7 +13,10 @@ import { TRAFFIC_DISTRIBUTION } from '../wire/clusterset-codec.ts'
 export const MCS_GROUP = 'multicluster.x-k8s.io'
 
 /** The fields of a Service that only its ServiceExport carries to other clusters. */
-export type ServiceTraits = Pick<ClustersetExport, 'ipFamilies' | 'internalTrafficPolicy' | 'trafficDistribution'>
+export type ServiceTraits = Pick<
+  ClustersetExport,
+  'ipFamilies' | 'internalTrafficPolicy' | 'trafficDistribution'
+>
 
 /** A ServiceExport: it exports the Service with its name. */
 export interface ServiceExportValue extends Pick<ClustersetExport, 'exportedAt' | 'labels' | 'annotations'> {

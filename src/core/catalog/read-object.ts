@@ -16,7 +16,13 @@ import type {
 } from '../model/values.ts'
 import { typoIn } from './mistyped-kind.ts'
 import { withBalance } from './read-balance.ts'
-import { MCS_GROUP, readExport, readTraits, type ServiceExportValue, type ServiceTraits } from './read-export.ts'
+import {
+  MCS_GROUP,
+  readExport,
+  readTraits,
+  type ServiceExportValue,
+  type ServiceTraits
+} from './read-export.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
 /** What an object is for the mesh. */
@@ -113,7 +119,11 @@ function readServiceExport(object: Fields): Reading {
   const { value, warning } = readExport(check, object, readNames(check, object))
   if (check.fault) return problem(check.fault, object)
   if (warning === undefined) return { kind: 'serviceExport', value }
-  return { kind: 'serviceExport', value, warning: { ...warning, where: `${titleOf(object)}: ${warning.where}` } }
+  return {
+    kind: 'serviceExport',
+    value,
+    warning: { ...warning, where: `${titleOf(object)}: ${warning.where}` }
+  }
 }
 
 /**
@@ -375,4 +385,8 @@ function keyOfObject(kind: unknown, names: readonly string[]): string | undefine
   return names.length === 2 ? `${prefix}/${names.join('/')}` : `${prefix}/default/${names[0]}`
 }
 
-const KEY_PREFIXES: Readonly<Record<string, string>> = { Service: 'svc', EndpointSlice: 'eps', ServiceExport: 'exp' }
+const KEY_PREFIXES: Readonly<Record<string, string>> = {
+  Service: 'svc',
+  EndpointSlice: 'eps',
+  ServiceExport: 'exp'
+}

@@ -1,5 +1,5 @@
 // What exists at a name of a zone, before the type of the question selects records (zone.ts).
-import type { ClusterName } from '../model/values.ts'
+import { serviceDomain } from '../model/zones.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import type { DomainName } from './record.ts'
 import { serviceNames, type Target } from './service-names.ts'
@@ -14,8 +14,8 @@ export type Node =
 
 /** The addresses and ports that one cluster's service has at a name. */
 export interface HolderTargets {
-  readonly cluster: ClusterName
-  readonly service: ServiceView
+  /** The name of the service, which the targets of SRV records are, or are below. */
+  readonly domain: DomainName
   readonly targets: readonly Target[]
 }
 
@@ -46,7 +46,8 @@ export function targetsNode(
   for (const { name, services } of sources) {
     const service = services.get(key)
     const targets = service && targetsOf(service)
-    if (service !== undefined && targets !== undefined) held.push({ cluster: name, service, targets })
+    if (service !== undefined && targets !== undefined)
+      held.push({ domain: serviceDomain(name, service.service), targets })
   }
   return held.length === 0 ? { kind: 'absent' } : { kind: 'targets', held }
 }

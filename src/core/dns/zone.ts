@@ -1,14 +1,14 @@
 // One zone: `cluster.<name>` with one source, or `cluster.all` with every cluster that is not withdrawn. Both answer
-// by the same rules.
+// by the same rules; `clusterset.local` has other names (clusterset-names.ts) and the same records.
 // Which names exist, and with which types, is the same as in CoreDNS 1.15's kubernetes plugin, so that pods get the
 // same answer from both (docs/decisions/0009). Four rules look odd and are intended: an empty non-terminal is NODATA,
 // but TXT there is NXDOMAIN; "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its
 // SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
-import { serviceDomain } from '../model/zones.ts'
 import { mergedService } from '../view/balanced.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { findExported, type ExportedSource } from './clusterset-names.ts'
 import { serviceNode, targetsNode, type HolderTargets, type Node, type Services } from './node.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets } from './service-names.ts'
@@ -22,8 +22,10 @@ export interface Zone {
    * Clusters with a complete catalogue. An incomplete one is left out, because half an answer looks like a whole one.
    */
   readonly sources: readonly ClusterView[]
-  /** In a merged zone: the one address of each service that a policy balances, by "<namespace>/<name>". */
+  /** In a merged zone: the one address of each balanced service, by its key (view/balanced.ts). */
   readonly balanced?: ReadonlyMap<string, Ip> | undefined
+  /** In `clusterset.local`: the sources with what they export. Only these names exist then. */
+  readonly exported?: readonly ExportedSource[]
   /**
    * False: an absent name may still appear with the rest of a catalogue, so the answer is SERVFAIL instead of
    * NXDOMAIN.
@@ -88,6 +90,7 @@ export function soaOf(zone: Zone): DnsRecord {
   }
 }
 
+const NO_ADDRESSES: ReadonlyMap<string, Ip> = new Map()
 const ABSENT: Found = { kind: 'absent' }
 const NODATA: Found = { kind: 'records', answers: [], additionals: [] }
 
@@ -97,7 +100,8 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
 
 /** Returns what exists at a name, by the schema of DNS-Based Service Discovery. */
 function find(zone: Zone, labels: readonly string[]): Node {
-  const { sources } = zone
+  const { sources, exported, balanced = NO_ADDRESSES } = zone
+  if (exported !== undefined) return findExported({ sources: exported, addresses: balanced }, labels)
   const [below, namespace, service, ...left] = labels.toReversed()
   // Names of pods by their address ("10-1-2-3.shop.pod") do not exist in the mesh.
   if (below === 'pod') return namespace === undefined ? { kind: 'empty' } : { kind: 'absent' }
@@ -161,16 +165,15 @@ function ofTargets(
 }
 
 /**
- * SRV records with their addresses as additionals. The targets are names in the zone of their own cluster, so those
- * of `cluster.all` resolve to one cluster each.
+ * SRV records with their addresses as additionals. The targets in `cluster.all` are names in the zones of the clusters,
+ * so they resolve to one cluster each.
  */
 function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
   const answers = new Map<string, DnsRecord>()
   const additionals = new Map<string, DnsRecord>()
   const total = held.reduce((sum, { targets }) => sum + targets.length, 0)
   const weight = Math.max(1, Math.floor(100 / Math.max(1, total)))
-  for (const { cluster, service, targets } of held) {
-    const domain = serviceDomain(cluster, service.service)
+  for (const { domain, targets } of held) {
     for (const { label, address, port } of targets) {
       if (port === undefined) continue
       const target = label === '' ? domain : `${label}.${domain}`

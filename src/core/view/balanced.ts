@@ -83,7 +83,8 @@ export function balancedServices(
     if (exported.service.headless) continue
     const key = clustersetKey(exported.key)
     const address = addressFor(key, prefix, taken)
-    if (address !== undefined) found.set(key, { key, address, agreed: exported.service, ...decideExport(view, exported) })
+    if (address !== undefined)
+      found.set(key, { key, address, agreed: exported.service, ...decideExport(view, exported) })
   }
   return found
 }
@@ -101,7 +102,8 @@ function decideExport(view: MeshView, { exporters, exported }: ClustersetService
   const age = new Map(exporters.map(({ cluster }, index) => [cluster, index]))
   const [first, ...others] = exporters
   const holders: Decided['holders'] = [first, ...others]
-  const order = (left: ClusterName, right: ClusterName): number => (age.get(left) ?? 0) - (age.get(right) ?? 0)
+  const order = (left: ClusterName, right: ClusterName): number =>
+    (age.get(left) ?? 0) - (age.get(right) ?? 0)
   const decided = decideAmong(holders, { view, order, decides: () => true })
   if (decided !== undefined) return decided
   const { trafficDistribution } = exported

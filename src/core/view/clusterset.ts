@@ -60,28 +60,36 @@ export interface ClustersetService extends Agreed {
   readonly exporters: readonly [Exporter, ...Exporter[]]
 }
 
+/** A cluster with what it exports within the limits. */
+export interface ExportingCluster extends Pick<ClusterView, 'name' | 'services'> {
+  readonly exported: ReadonlySet<string>
+}
+
 /** Returns the exports of a service in the clusters, the oldest first; undefined when no cluster exports it. */
 export function exportersOf(
-  clusters: Iterable<Pick<ClusterView, 'name' | 'services'>>,
+  clusters: readonly ExportingCluster[],
   key: string
 ): readonly [Exporter, ...Exporter[]] | undefined {
   const found: Exporter[] = []
-  for (const { name, services } of clusters) {
-    const view = services.get(key)
+  for (const { name, services, exported: keys } of clusters) {
+    const view = keys.has(key) ? services.get(key) : undefined
     const exported = view?.service.clusterset
-    if (view !== undefined && exported !== undefined && exportedKeys(services).has(key))
-      found.push({ cluster: name, view, exported })
+    if (view !== undefined && exported !== undefined) found.push({ cluster: name, view, exported })
   }
   const [first, ...others] = found.sort(byAge)
   return first === undefined ? undefined : [first, ...others]
 }
 
 /** Returns the services of `clusterset.local`, in the order of their names. */
-export function clustersetServices({ clusters }: Pick<MeshView, 'clusters'>): readonly ClustersetService[] {
-  const keys = new Set<string>()
-  for (const { services } of clusters.values()) for (const key of exportedKeys(services)) keys.add(key)
+export function clustersetServices(view: Pick<MeshView, 'clusters'>): readonly ClustersetService[] {
+  const clusters = [...view.clusters.values()].map(({ name, services }): ExportingCluster => ({
+    name,
+    services,
+    exported: exportedKeys(services)
+  }))
+  const keys = new Set(clusters.flatMap(({ exported }) => [...exported]))
   return [...keys].sort().flatMap((key): readonly ClustersetService[] => {
-    const exporters = exportersOf(clusters.values(), key)
+    const exporters = exportersOf(clusters, key)
     return exporters === undefined ? [] : [{ key, exporters, ...agreedOf(exporters) }]
   })
 }
@@ -114,17 +122,19 @@ const agreements = new WeakMap<
 // change.
 const keysOf = new WeakMap<ReadonlyMap<string, ServiceView>, ReadonlySet<string>>()
 
-/** Returns the services that a cluster exports within the limits (invariant 3). */
+/** Returns the services that a cluster exports within the limits. The map must not change afterwards. */
 export function exportedKeys(services: ReadonlyMap<string, ServiceView>): ReadonlySet<string> {
   let keys = keysOf.get(services)
   if (keys === undefined) {
-    keys = withinLimits([...services].flatMap(([key, { service }]) => (service.clusterset ? [key] : [])))
+    const all = [...services].flatMap(([key, { service }]) => (service.clusterset ? [key] : []))
+    keys = withinLimits(all)
     keysOf.set(services, keys)
   }
   return keys
 }
 
-function withinLimits(all: readonly string[]): ReadonlySet<string> {
+/** Returns the keys that the limits of one cluster admit (invariant 3). */
+export function withinLimits(all: readonly string[]): ReadonlySet<string> {
   const counts = new Map<string, number>()
   const kept = all.toSorted().filter((key) => {
     const namespace = key.slice(0, key.indexOf('/'))
@@ -205,7 +215,9 @@ export function familiesOf({ view, exported }: Exporter): readonly (4 | 6)[] {
   const { clusterIps } = view.service
   if (clusterIps.length > 0) return [...new Set(clusterIps.map(familyOf))]
   // A headless service of a site without Kubernetes: one address of each family shows the families.
-  const found = view.slices.flatMap((slice) => slice.endpoints.slice(0, 1).flatMap(({ addresses }) => addresses))
+  const found = view.slices.flatMap((slice) =>
+    slice.endpoints.slice(0, 1).flatMap(({ addresses }) => addresses)
+  )
   return [...new Set(found.map(familyOf))]
 }
 

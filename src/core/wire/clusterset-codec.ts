@@ -14,7 +14,8 @@ export const TRAFFIC_DISTRIBUTION = /^[A-Za-z]{0,63}$/
 export function decodeClusterset(message: ExportMessage): ClustersetExport | undefined {
   const { exportedAt, internalTrafficPolicy, trafficDistribution, labels, annotations } = message
   const ipFamilies = message.ipFamilies.filter((family) => family === 4 || family === 6)
-  const hasFamilies = ipFamilies.length === message.ipFamilies.length && new Set(ipFamilies).size === ipFamilies.length
+  const hasFamilies =
+    ipFamilies.length === message.ipFamilies.length && new Set(ipFamilies).size === ipFamilies.length
   if (!hasFamilies || !isTrafficPolicy(internalTrafficPolicy)) return undefined
   if (!TRAFFIC_DISTRIBUTION.test(trafficDistribution)) return undefined
   if (!areAttributes(labels, 'labels') || !areAttributes(annotations, 'annotations')) return undefined

@@ -17,7 +17,12 @@ import {
 import { MCS_GROUP } from '../../core/catalog/read-export.ts'
 import { fieldsAt } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
-import { LiveCatalog, type LiveExport, type ObjectName, type Settled } from '../../core/catalog/live-catalog.ts'
+import {
+  LiveCatalog,
+  type LiveExport,
+  type ObjectName,
+  type Settled
+} from '../../core/catalog/live-catalog.ts'
 import type { Snapshot } from '../../core/model/values.ts'
 import type { KubeClient } from './client.ts'
 import type { KubeError } from './errors.ts'

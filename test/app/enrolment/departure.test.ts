@@ -11,6 +11,7 @@ const STEPS = [
   'keep',
   'resign',
   'undo',
+  'imports',
   'withdraw',
   'tell',
   'stop',
@@ -21,7 +22,7 @@ const STEPS = [
 ] as const
 type StepName = (typeof STEPS)[number]
 /** Steps without whose success the steps after them are done all the same. */
-const NEED_API: ReadonlySet<StepName> = new Set(['undo', 'remove'])
+const NEED_API: ReadonlySet<StepName> = new Set(['undo', 'imports', 'remove'])
 /** How an attempt at a step fails: before it has done anything, or when all its work was done. */
 type Failing = 'before' | 'after'
 
@@ -51,6 +52,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     source: { resign: act('resign') },
     sharedKey: { stop: act('keep'), remove: act('remove') },
     podDns: { undo: act('undo') },
+    multicluster: { undo: act('imports') },
     host: { cleanup: act('cleanup') },
     store: { forget: act('forget') },
     node: { current: () => made().then(() => identity) }

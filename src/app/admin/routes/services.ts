@@ -5,7 +5,7 @@ import type { BalancedRow } from '../../../api/balanced-row.ts'
 import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.ts'
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
-import { serviceDomain } from '../../../core/model/zones.ts'
+import { clustersetDomain, isClustersetKey, serviceDomain } from '../../../core/model/zones.ts'
 import type { BalancedService, Overruled } from '../../../core/view/balanced.ts'
 import type { ServiceView } from '../../../core/view/view.ts'
 import { requireSession } from '../../session/current-session.ts'
@@ -50,7 +50,9 @@ function balancedRow(service: BalancedService, facts: ChoiceFacts): BalancedRow 
   return {
     namespace,
     name,
-    dnsName: serviceDomain('all', { namespace, name }),
+    dnsName: isClustersetKey(service.key)
+      ? clustersetDomain({ namespace, name })
+      : serviceDomain('all', { namespace, name }),
     address,
     policy: text,
     from,
