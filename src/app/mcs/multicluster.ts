@@ -18,6 +18,7 @@ import {
   type ServiceImport
 } from '../../core/mcs/service-import.ts'
 import { hasStatus, listObjects, type KubeApi, type KubeCall } from '../../core/kube/kube-api.ts'
+import { isFields } from '../../core/model/field-check.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { OwnMulticluster } from '../../io/kube/kube-source.ts'
@@ -48,8 +49,10 @@ export interface ClustersetFacts {
 
 interface MulticlusterOptions {
   readonly api: KubeApi
+  /** The exports and namespaces of this cluster, from its source. */
   readonly own: OwnMulticluster
   readonly facts: () => ClustersetFacts | undefined
+  /** Read in each look: several gateways of a cluster would overwrite one another. */
   readonly isSpeaker: () => boolean
   /** The time of day in Unix milliseconds, for the conditions. */
   readonly now: () => number
@@ -77,10 +80,12 @@ export class Multicluster {
     })
   }
 
+  /** The fault of the latest writes, or none. The code in the registry is MULTICLUSTER. */
   get faults(): readonly PartFault[] {
     return this.#fault === undefined ? [] : [this.#fault]
   }
 
+  /** Starts the looks. A cluster without the API costs none but the question of the source which versions there are. */
   start(): void {
     this.#loop.start()
   }
@@ -98,6 +103,7 @@ export class Multicluster {
     this.#held = undefined
   }
 
+  /** One look: does nothing while nothing changed (invariant 1). Rejects when the list fails. */
   async #look(signal: AbortSignal): Promise<void> {
     const { own, facts, isSpeaker } = this.#options
     const { version, revision } = own
@@ -125,6 +131,7 @@ export class Multicluster {
         failure ??= error
       })
     }
+    // The writes are made anew of each view, so none is queued and none is lost.
     // Failed writes wait for the next list; more writes than fit come with the next look.
     this.#done = writes.length > part.length ? undefined : { view, addresses, revision }
     if (failure !== undefined) this.#failed(failure)
@@ -141,6 +148,7 @@ export class Multicluster {
     })
   }
 
+  /** The imports that are missing, differ or are not wanted any more. Those of another author are a failure each. */
   #importWrites(
     { view, addresses, isWhole }: ClustersetFacts,
     version: string,
@@ -168,6 +176,7 @@ export class Multicluster {
     ]
   }
 
+  /** Makes an import as wanted: the object first, because the status belongs to it. */
   async #put(
     version: string,
     want: ServiceImport,
@@ -190,9 +199,10 @@ export class Multicluster {
   /** Sends a call, and keeps the object of the answer. */
   async #keep(held: Map<string, HeldImport>, key: string, call: KubeCall): Promise<void> {
     const answer = await this.#options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
-    held.set(key, readImport(answer as Parameters<typeof readImport>[0]))
+    if (isFields(answer)) held.set(key, readImport(answer))
   }
 
+  /** All imports of the cluster by "<namespace>/<name>", those of other authors included. */
   async #list(version: string): Promise<Map<string, HeldImport>> {
     const signal = AbortSignal.timeout(CALL_MS)
     const list = await listObjects(this.#options.api, { path: importsPath(version), signal }, readImport)
@@ -208,6 +218,7 @@ export class Multicluster {
     }
   }
 
+  /** Keeps the fault for PartWatch, and logs it when its text is new. */
   #failed(error: unknown): void {
     const fault = partFault('multi-cluster services', error)
     if (!samePartFault(this.#fault, fault))
@@ -219,6 +230,7 @@ export class Multicluster {
   }
 }
 
+/** The failure of an import that is not ours (service-import.ts, invariant 1). */
 function foreign(key: string): Error {
   return new AppError(
     'FOREIGN_IMPORT',

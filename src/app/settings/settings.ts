@@ -105,11 +105,7 @@ export const SETTINGS = {
     'export only from these namespaces; from all when empty'
   ),
   'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'do not export from these namespaces'),
-  mcs: row(
-    choice(['on', 'off']),
-    'on',
-    'the Multi-Cluster Services API of Kubernetes: read ServiceExports, write ServiceImports where the cluster has them'
-  ),
+  mcs: row(choice(['on', 'off']), 'on', 'the Multi-Cluster Services API: ServiceExport and ServiceImport'),
   'export-selector': row(optional(selector), '', 'export only Services with these labels'),
   reach: row(
     choice(['pods', 'services']),

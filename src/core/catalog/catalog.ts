@@ -94,26 +94,23 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   const exports = new Map<string, Item>()
   for (const item of items) {
     const { reading } = item
-    if (reading.kind === 'ignored') continue
     if (reading.kind === 'problem') problems.push(problemOf(item, reading))
     else if (reading.kind === 'endpointSlice') keepFirst(slices, { item, value: reading.value }, problems)
-    else {
+    else if (reading.kind !== 'ignored') {
       if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
       else exports.set(nameOf(reading.value.namespace, reading.value.name), item)
       if (reading.warning) problems.push({ ...problemOf(item, reading.warning), level: 'warning' })
     }
   }
-  const joined = joinExports(services, exports)
-  for (const { item, ...fault } of joined.idle)
+  const idle = (item: Item, fault: Pick<Problem, 'message' | 'fix'>) =>
     problems.push({ ...placeOf({ item }), ...fault, level: 'warning' })
-  const kept = joined.services
+  const kept = joinExports(services, exports, idle)
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
     .map((placed) => withinRecord(placed, problems))
     .map((placed) =>
       pointingHome(placed, { hasService: (...of) => services.has(`svc/${nameOf(...of)}`), ...options })
     )
-  // A slice of a service that was left out has no problem of its own; a slice of a service that never existed has
-  // one.
+  // A slice of a service that was left out has no problem of its own; one of a service that never existed has one.
   const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
   const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]

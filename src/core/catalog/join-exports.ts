@@ -12,35 +12,27 @@ interface Placed<T extends Read> {
   readonly value: ServiceValue
 }
 
-/** A ServiceExport that exports nothing, with the reason and the fix. */
-interface Idle<T extends Read> {
-  readonly item: T
-  readonly message: string
-  readonly fix: string
-}
-
 /**
  * Returns the services, each with its export. `services` has record keys, `exports` has "<namespace>/<name>". The last
- * of several ServiceExports with one name counts.
+ * of several ServiceExports with one name counts. `onIdle` is called for each that exports nothing.
  */
 export function joinExports<T extends Read>(
   services: ReadonlyMap<string, Placed<T>>,
-  exports: ReadonlyMap<string, T>
-): { readonly services: readonly Placed<T>[]; readonly idle: readonly Idle<T>[] } {
-  const idle: Idle<T>[] = []
+  exports: ReadonlyMap<string, T>,
+  onIdle: (item: T, fault: { readonly message: string; readonly fix: string }) => void
+): readonly Placed<T>[] {
   for (const [key, item] of exports) {
     const service = services.get(`svc/${key}`)?.value
     if (service?.externalName === '') continue
     const reason =
       service === undefined ? `there is no Service ${key}` : `the Service ${key} has the type ExternalName`
-    idle.push({ item, message: `ServiceExport ${key} exports nothing: ${reason}`, fix: FIX })
+    onIdle(item, { message: `ServiceExport ${key} exports nothing: ${reason}`, fix: FIX })
   }
-  const joined = [...services.values()].map(({ item, value }) => {
+  return [...services.values()].map(({ item, value }) => {
     const found = exports.get(`${value.namespace}/${value.name}`)?.reading
     if (item.reading.kind !== 'service' || found?.kind !== 'serviceExport') return { item, value }
     return { item, value: withExport(value, item.reading.traits ?? NO_TRAITS, found.value) }
   })
-  return { services: joined, idle }
 }
 
 const NO_TRAITS: ServiceTraits = { ipFamilies: [], internalTrafficPolicy: '', trafficDistribution: '' }

@@ -12,6 +12,9 @@ import { TRAFFIC_DISTRIBUTION } from '../wire/clusterset-codec.ts'
 /** The API group of the Multi-Cluster Services API. */
 export const MCS_GROUP = 'multicluster.x-k8s.io'
 
+/** The versions of the API whose objects this program reads and writes, the best first. */
+export const MCS_VERSIONS = ['v1beta1', 'v1alpha1'] as const
+
 /** The fields of a Service that only its ServiceExport carries to other clusters. */
 export type ServiceTraits = Pick<
   ClustersetExport,

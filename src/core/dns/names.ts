@@ -112,25 +112,7 @@ export function createNames(options: NamesOptions): Names {
   const certain = complete.length > 0 && complete.length === live.length
   const merged = { ...served, sources: complete, certain, balanced }
   for (const origin of MERGED_ZONES) zones.set(origin, { ...merged, origin, label: origin })
-  zones.set(CLUSTERSET_ZONE, clustersetZone())
-
-  /** Exports count while their cluster is withdrawn, too, so a name is certain to be absent only when all are complete. */
-  function clustersetZone(): Zone {
-    const sources = clusters.filter(isComplete)
-    return {
-      ...merged,
-      origin: CLUSTERSET_ZONE,
-      label: CLUSTERSET_ZONE,
-      sources,
-      certain: sources.length > 0 && sources.length === clusters.length,
-      exported: sources.map((cluster) => ({
-        name: cluster.name,
-        services: cluster.services,
-        exported: exported(cluster),
-        isWithdrawn: withdrawn(cluster.name)
-      }))
-    }
-  }
+  zones.set(CLUSTERSET_ZONE, clustersetZone(merged, { clusters, withdrawn, exported }))
 
   return {
     reverse,
@@ -222,6 +204,38 @@ export function createNames(options: NamesOptions): Names {
       )
     }
     return FORWARD
+  }
+}
+
+/**
+ * The zone of ServiceExports. Exports count while their cluster is withdrawn, too: type and ports of a service must not
+ * depend on tunnels.
+ */
+function clustersetZone(
+  merged: Pick<Zone, 'balanced' | 'serverAddresses' | 'serial'>,
+  {
+    clusters,
+    withdrawn,
+    exported
+  }: {
+    readonly clusters: readonly ClusterView[]
+    readonly withdrawn: (cluster: ClusterName) => boolean
+    readonly exported: (cluster: ClusterView) => ReadonlySet<string>
+  }
+): Zone {
+  const sources = clusters.filter(isComplete)
+  return {
+    ...merged,
+    origin: CLUSTERSET_ZONE,
+    label: CLUSTERSET_ZONE,
+    sources,
+    certain: sources.length > 0 && clusters.every(({ name, complete }) => complete || withdrawn(name)),
+    exported: sources.map((cluster) => ({
+      name: cluster.name,
+      services: cluster.services,
+      exported: exported(cluster),
+      isWithdrawn: withdrawn(cluster.name)
+    }))
   }
 }
 

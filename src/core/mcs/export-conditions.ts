@@ -1,5 +1,10 @@
 // The conditions of a ServiceExport: whether it is valid, whether other clusters have it, and whether exports of other
 // clusters differ from it. Each message of a condition that asks for a person names the fix.
+//
+//   Valid     there is a Service of this name, and its type can be exported
+//   Ready     the record of the Service is in the mesh with this export
+//   Conflict  exports of other clusters differ from the oldest one; absent while the export is not Ready
+//
 // Invariants
 //   1. Conditions of other types and of other authors stay.
 //   2. The reasons are those of the standard (sigs.k8s.io/mcs-api v0.5.0).
@@ -17,7 +22,7 @@ import {
 import type { MeshView } from '../view/view.ts'
 
 /** A condition without the times and numbers that the object adds. */
-export interface Condition {
+interface Condition {
   readonly type: 'Valid' | 'Ready' | 'Conflict'
   readonly status: 'True' | 'False' | 'Unknown'
   readonly reason: string
@@ -28,6 +33,7 @@ export interface Condition {
 interface Export {
   readonly namespace: string
   readonly name: string
+  /** Why it exports nothing; absent: it exports its Service. */
   readonly idle?: IdleExport
 }
 
@@ -63,6 +69,7 @@ export function conditionsOf(
   return [valid, notReady(of, key, view)]
 }
 
+/** The condition Valid where it is False: no change in another cluster can make such an export work. */
 function invalidOf(idle: IdleExport | undefined, key: string): Condition | undefined {
   const type = 'Valid' as const
   const status = 'False' as const
@@ -83,6 +90,10 @@ function invalidOf(idle: IdleExport | undefined, key: string): Condition | undef
   return undefined
 }
 
+/**
+ * The condition Ready of a valid export that the mesh does not have. The causes are looked for from the most certain to the
+ * least: the own policy, a fault of the Service, a refusal by the certificate, a limit; else the record is on its way.
+ */
 function notReady({ idle }: Export, key: string, view: Pick<MeshView, 'self' | 'clusters'>): Condition {
   const failed = (message: string): Condition => ({
     type: 'Ready',
@@ -111,6 +122,10 @@ function notReady({ idle }: Export, key: string, view: Pick<MeshView, 'self' | '
   }
 }
 
+/**
+ * The condition Conflict. All exporting clusters have the same one, the oldest too, because any of them can mend it. It
+ * names for each difference the oldest cluster that differs.
+ */
 function conflictOf({ conflicts, exporters, key }: ClustersetService): Condition {
   const type = 'Conflict' as const
   if (conflicts.length === 0) {
@@ -127,6 +142,7 @@ function conflictOf({ conflicts, exporters, key }: ClustersetService): Condition
   }
 }
 
+/** The fields of Service and ServiceExport that a reason is about. */
 const WORDS: Readonly<Record<ClustersetService['conflicts'][number]['reason'], string>> = {
   PortConflict: 'ports',
   TypeConflict: 'type (headless or not)',

@@ -18,8 +18,8 @@ import { clustersetServices, familiesOf, type ClustersetService } from '../view/
 import type { MeshView } from '../view/view.ts'
 
 /** The field manager of our writes, and the value of the label that marks our imports. */
-export const MCS_MANAGER = 'rhizome-mcs'
-export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by'
+const MCS_MANAGER = 'rhizome-mcs'
+const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by'
 /** A digest of labels and annotations, which others may add to: with it, those that are not wanted any more are found. */
 const DIGEST = 'rhizome.io/import'
 
@@ -27,9 +27,13 @@ const DIGEST = 'rhizome.io/import'
 export interface ServiceImport {
   readonly namespace: string
   readonly name: string
+  /** Those of the oldest export, and our mark. */
   readonly labels: Readonly<Record<string, string>>
+  /** Those of the oldest export, and the digest. */
   readonly annotations: Readonly<Record<string, string>>
+  /** The fields of v1alpha1 and v1beta1, which are the same. Fields that are not set are absent. */
   readonly spec: Fields
+  /** The exporting clusters, sorted: status.clusters. */
   readonly clusters: readonly string[]
   readonly ready: ImportCondition
 }
@@ -47,9 +51,11 @@ export interface HeldImport {
   readonly name: string
   /** False: another program or a person made it. */
   readonly isOurs: boolean
+  /** The digest that was written last; '' when there is none. */
   readonly digest: string
   readonly spec: Fields
   readonly clusters: readonly string[]
+  /** The condition Ready as it is; {} when there is none. */
   readonly ready: Fields
 }
 
@@ -72,6 +78,7 @@ export function wantedImports(
   return wanted
 }
 
+/** One import. `address`: the clusterset IP in this cluster, undefined where none is free. */
 function importOf(of: ClustersetService, address: Ip | undefined): ServiceImport {
   const { service, exported, exporters } = of
   const { namespace, name, headless, affinitySeconds } = service
@@ -183,6 +190,7 @@ export function applyImportStatus(
   return apply(version, want, '/status', { metadata: {}, status: { clusters, conditions: [condition] } })
 }
 
+/** The call that deletes an import of ours. */
 export function deleteImport(version: string, { namespace, name }: HeldImport): KubeCall {
   return { method: 'DELETE', path: pathOf(version, namespace, name) }
 }
@@ -200,6 +208,10 @@ export function mayDelete({ clusters }: HeldImport, view: Pick<MeshView, 'cluste
   return clusters.every((name) => view.clusters.get(name as ClusterName)?.complete !== false)
 }
 
+/**
+ * Server-side apply makes the object or changes it, and removes fields that an earlier apply has set. `force`: these fields
+ * are ours, so a change of another manager is set back.
+ */
 function apply(
   version: string,
   { namespace, name }: Pick<ServiceImport, 'namespace' | 'name'>,
@@ -224,12 +236,14 @@ function pathOf(version: string, namespace: string, name: string): string {
   return `/apis/${MCS_GROUP}/${version}/namespaces/${namespace}/serviceimports/${name}`
 }
 
+/** Labels or annotations as an object has them, without keys that steer controllers. */
 function recordOf(attributes: readonly Attribute[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
     attributes.flatMap(({ key, value }) => (isReservedKey(key) ? [] : [[key, value] as const]))
   )
 }
 
+/** A short text that differs where one of the records does. */
 function digestOf(...records: readonly Readonly<Record<string, string>>[]): string {
   return hashText(JSON.stringify(records.map((record) => Object.entries(record)))).toString(16)
 }

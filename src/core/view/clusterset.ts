@@ -17,14 +17,14 @@ export const EXPORTS_PER_NAMESPACE_MAX = 1024
 export const EXPORTS_PER_CLUSTER_MAX = 4096
 
 /** One cluster's export. */
-export interface Exporter {
+interface Exporter {
   readonly cluster: ClusterName
   readonly view: ServiceView
   readonly exported: ClustersetExport
 }
 
 /** What two exports of a service can differ in: the reasons of the condition Conflict. */
-export const CONFLICTS = [
+const CONFLICTS = [
   'PortConflict',
   'TypeConflict',
   'SessionAffinityConflict',
@@ -38,7 +38,7 @@ export const CONFLICTS = [
 type ConflictReason = (typeof CONFLICTS)[number]
 
 /** A difference from the oldest export, and the first cluster that has it. */
-export interface ExportConflict {
+interface ExportConflict {
   readonly reason: ConflictReason
   readonly cluster: ClusterName
 }

@@ -4,7 +4,7 @@
 //   1. `onKnown` is called once it is certain which ServiceExports there are: all were listed, there is no such API, or
 //      this account may not read it. A snapshot before that would withdraw the exports of an earlier run.
 //   2. An API that disappears takes its ServiceExports with it; one that cannot be asked does not (fail static).
-import { MCS_GROUP } from '../../core/catalog/read-export.ts'
+import { MCS_GROUP, MCS_VERSIONS } from '../../core/catalog/read-export.ts'
 import type { ObjectName } from '../../core/catalog/live-catalog.ts'
 import { getObject } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
@@ -22,9 +22,11 @@ interface ExportWatchOptions {
   /** Called with the error of the watch, and with undefined when it is a success. A missing API is no error. */
   readonly onTrouble: (trouble: KubeError | undefined) => void
   readonly timing?: Partial<ReflectorTiming>
+  /** Milliseconds between two questions which versions are served. Tests replace it. Default: LOOK_MS. */
+  readonly lookMs?: number
 }
 
-export interface ExportWatch {
+interface ExportWatch {
   start(): void
   /** Ends the wait after an error, as Reflector.wake does. */
   wake(): void
@@ -33,8 +35,6 @@ export interface ExportWatch {
   readonly version: string | undefined
 }
 
-/** The versions whose objects this program reads and writes, the best first. */
-const VERSIONS = ['v1beta1', 'v1alpha1'] as const
 // Milliseconds between two questions which versions are served. An administrator who installs the API waits as long.
 const LOOK_MS = 5000
 const CALL_MS = 10_000
@@ -46,10 +46,14 @@ export function createExportWatch(options: ExportWatchOptions): ExportWatch {
   const known = new Map<string, ObjectName>()
   let version: string | undefined
   let reflector: Reflector | undefined
+  /** Whether the last look has failed. Its trouble is over with the next one that does not. */
+  let hasFailed = false
 
   async function look(signal: AbortSignal): Promise<void> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)])
     const served = await servedVersion(client, deadline)
+    if (hasFailed) options.onTrouble(undefined)
+    hasFailed = false
     if (served === version && (served === undefined || reflector !== undefined)) {
       if (served === undefined) options.onKnown()
       return
@@ -104,8 +108,11 @@ export function createExportWatch(options: ExportWatchOptions): ExportWatch {
 
   const loop = new Loop({
     act: look,
-    intervalMs: LOOK_MS,
-    onError: (error) => options.onTrouble(asKubeError(error, `GET /apis/${MCS_GROUP}`))
+    intervalMs: options.lookMs ?? LOOK_MS,
+    onError: (error) => {
+      hasFailed = true
+      options.onTrouble(asKubeError(error, `GET /apis/${MCS_GROUP}`))
+    }
   })
   return {
     start: () => loop.start(),
@@ -124,7 +131,7 @@ export function createExportWatch(options: ExportWatchOptions): ExportWatch {
 async function servedVersion(client: KubeClient, signal: AbortSignal): Promise<string | undefined> {
   const group = await getObject(client, `/apis/${MCS_GROUP}`, signal)
   const versions = Array.isArray(group?.['versions']) ? group['versions'].filter(isFields) : []
-  return VERSIONS.find((known) => versions.some(({ version }) => version === known))
+  return MCS_VERSIONS.find((known) => versions.some(({ version }) => version === known))
 }
 
 function idOf({ namespace, name }: ObjectName): string {

@@ -82,7 +82,7 @@ export interface OwnMulticluster {
 }
 
 /** A ServiceExport with the fields of the object that a new status needs. */
-export interface OwnExport extends LiveExport {
+interface OwnExport extends LiveExport {
   readonly resourceVersion: string
   readonly generation: number
   readonly conditions: readonly Fields[]
