@@ -114,6 +114,7 @@ export class Multicluster {
       return
     }
     const { view, addresses } = mesh
+    // A list shows what other programs have changed, and begins a new attempt at failed writes.
     const isDue = monotonicMs() - this.#listedMs >= LIST_MS
     const isSame =
       this.#done?.view === view && this.#done.addresses === addresses && this.#done.revision === revision

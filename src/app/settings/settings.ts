@@ -172,7 +172,7 @@ export const SETTINGS = {
   'balance-cidr': row(
     text(balancePrefix),
     '240.240.0.0/16',
-    'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with the annotation rhizome.io/balance'
+    'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with rhizome.io/balance or a ServiceExport'
   ),
   'drain-seconds': row(
     seconds({ max: 3600, whole: false }),

@@ -47,7 +47,6 @@ export interface Item {
   readonly where?: string
   readonly reading: Reading
 }
-
 /** The result of `catalog()`. The snapshot is sorted by record key. */
 interface Catalog {
   readonly snapshot: Snapshot
@@ -102,9 +101,9 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
       if (reading.warning) problems.push({ ...problemOf(item, reading.warning), level: 'warning' })
     }
   }
-  const idle = (item: Item, fault: Pick<Problem, 'message' | 'fix'>) =>
-    problems.push({ ...placeOf({ item }), ...fault, level: 'warning' })
-  const kept = joinExports(services, exports, idle)
+  const kept = joinExports(services, exports, (item, fault) =>
+    problems.push({ ...placeOf({ item }), ...fault })
+  )
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
     .map((placed) => withinRecord(placed, problems))
     .map((placed) =>

@@ -12,6 +12,13 @@ interface Placed<T extends Read> {
   readonly value: ServiceValue
 }
 
+/** Why a ServiceExport exports nothing: a problem without its place. */
+interface Fault {
+  readonly message: string
+  readonly fix: string
+  readonly level: 'warning'
+}
+
 /**
  * Returns the services, each with its export. `services` has record keys, `exports` has "<namespace>/<name>". The last
  * of several ServiceExports with one name counts. `onIdle` is called for each that exports nothing.
@@ -19,14 +26,14 @@ interface Placed<T extends Read> {
 export function joinExports<T extends Read>(
   services: ReadonlyMap<string, Placed<T>>,
   exports: ReadonlyMap<string, T>,
-  onIdle: (item: T, fault: { readonly message: string; readonly fix: string }) => void
+  onIdle: (item: T, fault: Fault) => void
 ): readonly Placed<T>[] {
   for (const [key, item] of exports) {
     const service = services.get(`svc/${key}`)?.value
     if (service?.externalName === '') continue
     const reason =
       service === undefined ? `there is no Service ${key}` : `the Service ${key} has the type ExternalName`
-    onIdle(item, { message: `ServiceExport ${key} exports nothing: ${reason}`, fix: FIX })
+    onIdle(item, { message: `ServiceExport ${key} exports nothing: ${reason}`, fix: FIX, level: 'warning' })
   }
   return [...services.values()].map(({ item, value }) => {
     const found = exports.get(`${value.namespace}/${value.name}`)?.reading

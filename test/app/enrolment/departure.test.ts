@@ -115,18 +115,18 @@ describe('leaving a mesh', () => {
   })
 
   it('gets out while the API server does not answer, and says what stays there', async () => {
-    const { departure, left } = membership({ undo: ['before'], remove: ['before'] })
+    const { departure, left } = membership({ undo: ['before'], imports: ['before'], remove: ['before'] })
     await assert.rejects(departure.run(), {
       message:
-        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
+        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and delete the ServiceImports (imports is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
     })
     assert.ok(departure.isOut)
-    assert.deepEqual([...left], ['undo', 'remove'])
+    assert.deepEqual([...left], ['undo', 'imports', 'remove'])
   })
 
   it('leaves zones and key to the other gateways of the cluster', async () => {
     const { departure, left } = membership({}, false)
     await departure.run()
-    assert.deepEqual([...left], ['undo', 'remove'])
+    assert.deepEqual([...left], ['undo', 'imports', 'remove'])
   })
 })
