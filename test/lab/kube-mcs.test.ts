@@ -48,14 +48,14 @@ describe('the Multi-Cluster Services API of two clusters', function () {
       if (cluster === 'east') await install(cluster)
       const agent = await LoopbackAgent.create(folder, cluster)
       agents.set(cluster, agent)
-      const { kubeconfig, kubeconfigFor, serviceAccountToken } = api(cluster)
+      const own = api(cluster)
       await agent.start({
         source: 'kubernetes',
         namespace: NAMESPACE,
         kubeconfig:
           cluster === 'west'
-            ? kubeconfig
-            : await kubeconfigFor(await serviceAccountToken(NAMESPACE, 'rhizome')),
+            ? own.kubeconfig
+            : await own.kubeconfigFor(await own.serviceAccountToken(NAMESPACE, 'rhizome')),
         // Nothing is exported but by a ServiceExport, so all that these cases see comes from them.
         export: 'marked',
         'export-except-namespaces': 'closed'

@@ -5,7 +5,7 @@
 // being exported.
 // Source: KEP-1645, sigs.k8s.io/mcs-api v0.5.0 (v1alpha1 and v1beta1 have the same fields).
 import { ATTRIBUTES_MAX, isAttribute, isReservedKey, type AttributeKind } from '../model/attributes.ts'
-import { FieldCheck, isFields, quote, type Fault, type Fields } from '../model/field-check.ts'
+import { isFields, quote, type Fault, type FieldCheck, type Fields } from '../model/field-check.ts'
 import type { Attribute, ClustersetExport, ServiceValue } from '../model/values.ts'
 import { TRAFFIC_DISTRIBUTION } from '../wire/clusterset-codec.ts'
 
@@ -98,7 +98,7 @@ function readAttributes(
     .sort((a, b) => (a.key < b.key ? -1 : 1))
   const carried = all.filter((each) => isAttribute(each, kind) && !isReservedKey(each.key))
   const list = carried.slice(0, ATTRIBUTES_MAX)
-  const [left] = all.filter((each) => !list.includes(each))
+  const left = all.find((each) => !list.includes(each))
   if (left === undefined) return { list, warning: undefined }
   const fix = isReservedKey(left.key)
     ? 'use a key without kubernetes.io, k8s.io or rhizome.io: those steer controllers'

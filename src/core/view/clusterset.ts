@@ -206,7 +206,10 @@ const FACTS: Readonly<Record<ConflictReason, (exporter: Exporter) => string>> = 
   // Kubernetes takes a policy that is not set for Cluster.
   InternalTrafficPolicyConflict: ({ exported }) => exported.internalTrafficPolicy || 'Cluster',
   TrafficDistributionConflict: ({ exported }) => exported.trafficDistribution,
-  IPFamilyConflict: (exporter) => familiesOf(exporter).toSorted().join()
+  IPFamilyConflict: (exporter) =>
+    familiesOf(exporter)
+      .toSorted((a, b) => a - b)
+      .join()
 }
 
 /** The address families of an export: those that the Service names, else those of its addresses. */

@@ -34,11 +34,12 @@ function ask(names: Names, question: string): string {
   const [name = '', type = ''] = question.split(' ')
   const reply = names.answer({ name: `${name}${name === '' ? '' : '.'}svc.clusterset.local`, type })
   if (reply.kind === 'forward') return 'forward'
-  const data = reply.answers.map((record) => {
-    const text = record.data
-    return typeof text === 'object' && 'target' in text ? `${text.target}:${text.port}` : String(text)
+  const texts = reply.answers.map((record) => {
+    const { data } = record
+    if (typeof data === 'string') return data
+    return 'target' in data ? `${data.target}:${data.port}` : record.type
   })
-  return [reply.rcode, ...data].join(' ')
+  return [reply.rcode, ...texts].join(' ')
 }
 
 const mesh = meshOf(
