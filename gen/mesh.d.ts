@@ -801,6 +801,9 @@ export namespace rhizome {
                 /** Service balance. */
                 balance: string;
 
+                /** Service clusterset. */
+                clusterset?: (rhizome.mesh.v1.ClustersetExport.$Properties|null);
+
                 /**
                  * Creates a new Service instance using the specified properties.
                  * @param [properties] Properties to set
@@ -895,12 +898,251 @@ export namespace rhizome {
                     /** Service balance */
                     balance?: (string|null);
 
+                    /** Service clusterset */
+                    clusterset?: (rhizome.mesh.v1.ClustersetExport.$Properties|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
 
                 /** Shape of a Service. */
                 type $Shape = rhizome.mesh.v1.Service.$Properties;
+            }
+
+            /**
+             * Properties of a ClustersetExport.
+             * @deprecated Use rhizome.mesh.v1.ClustersetExport.$Properties instead.
+             */
+            interface IClustersetExport extends rhizome.mesh.v1.ClustersetExport.$Properties {
+            }
+
+            /** Represents a ClustersetExport. */
+            class ClustersetExport {
+
+                /**
+                 * Constructs a new ClustersetExport.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.ClustersetExport.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** ClustersetExport exportedAt. */
+                exportedAt: (number|Long);
+
+                /** ClustersetExport ipFamilies. */
+                ipFamilies: number[];
+
+                /** ClustersetExport internalTrafficPolicy. */
+                internalTrafficPolicy: string;
+
+                /** ClustersetExport trafficDistribution. */
+                trafficDistribution: string;
+
+                /** ClustersetExport labels. */
+                labels: rhizome.mesh.v1.Attribute.$Properties[];
+
+                /** ClustersetExport annotations. */
+                annotations: rhizome.mesh.v1.Attribute.$Properties[];
+
+                /**
+                 * Creates a new ClustersetExport instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns ClustersetExport instance
+                 */
+                static create(properties: rhizome.mesh.v1.ClustersetExport.$Shape): rhizome.mesh.v1.ClustersetExport & rhizome.mesh.v1.ClustersetExport.$Shape;
+                static create(properties?: rhizome.mesh.v1.ClustersetExport.$Properties): rhizome.mesh.v1.ClustersetExport;
+
+                /**
+                 * Encodes the specified ClustersetExport message. Does not implicitly {@link rhizome.mesh.v1.ClustersetExport.verify|verify} messages.
+                 * @param message ClustersetExport message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.ClustersetExport.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a ClustersetExport message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.ClustersetExport & rhizome.mesh.v1.ClustersetExport.$Shape} ClustersetExport
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.ClustersetExport & rhizome.mesh.v1.ClustersetExport.$Shape;
+
+                /**
+                 * Verifies a ClustersetExport message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a ClustersetExport message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns ClustersetExport
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.ClustersetExport;
+
+                /**
+                 * Creates a plain object from a ClustersetExport message. Also converts values to other types if specified.
+                 * @param message ClustersetExport
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.ClustersetExport, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this ClustersetExport to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for ClustersetExport
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace ClustersetExport {
+
+                /** Properties of a ClustersetExport. */
+                interface $Properties {
+
+                    /** ClustersetExport exportedAt */
+                    exportedAt?: (number|Long|null);
+
+                    /** ClustersetExport ipFamilies */
+                    ipFamilies?: (number[]|null);
+
+                    /** ClustersetExport internalTrafficPolicy */
+                    internalTrafficPolicy?: (string|null);
+
+                    /** ClustersetExport trafficDistribution */
+                    trafficDistribution?: (string|null);
+
+                    /** ClustersetExport labels */
+                    labels?: (rhizome.mesh.v1.Attribute.$Properties[]|null);
+
+                    /** ClustersetExport annotations */
+                    annotations?: (rhizome.mesh.v1.Attribute.$Properties[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a ClustersetExport. */
+                type $Shape = rhizome.mesh.v1.ClustersetExport.$Properties;
+            }
+
+            /**
+             * Properties of an Attribute.
+             * @deprecated Use rhizome.mesh.v1.Attribute.$Properties instead.
+             */
+            interface IAttribute extends rhizome.mesh.v1.Attribute.$Properties {
+            }
+
+            /** Represents an Attribute. */
+            class Attribute {
+
+                /**
+                 * Constructs a new Attribute.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Attribute.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Attribute key. */
+                key: string;
+
+                /** Attribute value. */
+                value: string;
+
+                /**
+                 * Creates a new Attribute instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Attribute instance
+                 */
+                static create(properties: rhizome.mesh.v1.Attribute.$Shape): rhizome.mesh.v1.Attribute & rhizome.mesh.v1.Attribute.$Shape;
+                static create(properties?: rhizome.mesh.v1.Attribute.$Properties): rhizome.mesh.v1.Attribute;
+
+                /**
+                 * Encodes the specified Attribute message. Does not implicitly {@link rhizome.mesh.v1.Attribute.verify|verify} messages.
+                 * @param message Attribute message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Attribute.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an Attribute message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Attribute & rhizome.mesh.v1.Attribute.$Shape} Attribute
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Attribute & rhizome.mesh.v1.Attribute.$Shape;
+
+                /**
+                 * Verifies an Attribute message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an Attribute message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Attribute
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Attribute;
+
+                /**
+                 * Creates a plain object from an Attribute message. Also converts values to other types if specified.
+                 * @param message Attribute
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Attribute, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Attribute to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Attribute
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Attribute {
+
+                /** Properties of an Attribute. */
+                interface $Properties {
+
+                    /** Attribute key */
+                    key?: (string|null);
+
+                    /** Attribute value */
+                    value?: (string|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an Attribute. */
+                type $Shape = rhizome.mesh.v1.Attribute.$Properties;
             }
 
             /**

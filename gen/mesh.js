@@ -2324,6 +2324,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {number|null} [affinitySeconds] Service affinitySeconds
                  * @property {boolean|null} [publishNotReady] Service publishNotReady
                  * @property {string|null} [balance] Service balance
+                 * @property {rhizome.mesh.v1.ClustersetExport.$Properties|null} [clusterset] Service clusterset
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2430,6 +2431,14 @@ export const rhizome = $root.rhizome = (() => {
                 Service.prototype.balance = "";
 
                 /**
+                 * Service clusterset.
+                 * @member {rhizome.mesh.v1.ClustersetExport.$Properties|null|undefined} clusterset
+                 * @memberof rhizome.mesh.v1.Service
+                 * @instance
+                 */
+                Service.prototype.clusterset = null;
+
+                /**
                  * Creates a new Service instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Service
@@ -2481,6 +2490,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 8, wireType 0 =*/64).bool(message.publishNotReady);
                     if (message.balance != null && $Object.hasOwnProperty.call(message, "balance") && message.balance !== "")
                         writer.uint32(/* id 9, wireType 2 =*/74).string(message.balance);
+                    if (message.clusterset != null && $Object.hasOwnProperty.call(message, "clusterset"))
+                        $root.rhizome.mesh.v1.ClustersetExport.encode(message.clusterset, writer.uint32(/* id 10, wireType 2 =*/82).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2604,6 +2615,12 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.balance;
                                 continue;
                             }
+                        case 10: {
+                                if (wireType !== 2)
+                                    break;
+                                message.clusterset = $root.rhizome.mesh.v1.ClustersetExport.decode(reader, reader.size(), $undefined, _depth + 1, message.clusterset);
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2673,6 +2690,11 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.balance != null && $Object.hasOwnProperty.call(message, "balance"))
                         if (!$util.isString(message.balance))
                             return "balance: string expected";
+                    if (message.clusterset != null && $Object.hasOwnProperty.call(message, "clusterset")) {
+                        let error = $root.rhizome.mesh.v1.ClustersetExport.verify(message.clusterset, _depth + 1);
+                        if (error)
+                            return "clusterset." + error;
+                    }
                     return null;
                 };
 
@@ -2735,6 +2757,11 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.balance != null)
                         if (typeof object.balance !== "string" || object.balance.length)
                             message.balance = $String(object.balance);
+                    if (object.clusterset != null) {
+                        if (!$util.isObject(object.clusterset))
+                            throw $TypeError(".rhizome.mesh.v1.Service.clusterset: object expected");
+                        message.clusterset = $root.rhizome.mesh.v1.ClustersetExport.fromObject(object.clusterset, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -2767,6 +2794,7 @@ export const rhizome = $root.rhizome = (() => {
                         object.affinitySeconds = 0;
                         object.publishNotReady = false;
                         object.balance = "";
+                        object.clusterset = null;
                     }
                     if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace"))
                         object.namespace = message.namespace;
@@ -2792,6 +2820,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.publishNotReady = message.publishNotReady;
                     if (message.balance != null && $Object.hasOwnProperty.call(message, "balance"))
                         object.balance = message.balance;
+                    if (message.clusterset != null && $Object.hasOwnProperty.call(message, "clusterset"))
+                        object.clusterset = $root.rhizome.mesh.v1.ClustersetExport.toObject(message.clusterset, options, _depth + 1);
                     return object;
                 };
 
@@ -2821,6 +2851,743 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 return Service;
+            })();
+
+            v1.ClustersetExport = (function() {
+
+                /**
+                 * Properties of a ClustersetExport.
+                 * @typedef {Object} rhizome.mesh.v1.ClustersetExport.$Properties
+                 * @property {number|Long|null} [exportedAt] ClustersetExport exportedAt
+                 * @property {Array.<number>|null} [ipFamilies] ClustersetExport ipFamilies
+                 * @property {string|null} [internalTrafficPolicy] ClustersetExport internalTrafficPolicy
+                 * @property {string|null} [trafficDistribution] ClustersetExport trafficDistribution
+                 * @property {Array.<rhizome.mesh.v1.Attribute.$Properties>|null} [labels] ClustersetExport labels
+                 * @property {Array.<rhizome.mesh.v1.Attribute.$Properties>|null} [annotations] ClustersetExport annotations
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a ClustersetExport.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IClustersetExport
+                 * @augments rhizome.mesh.v1.ClustersetExport.$Properties
+                 * @deprecated Use rhizome.mesh.v1.ClustersetExport.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a ClustersetExport.
+                 * @typedef {rhizome.mesh.v1.ClustersetExport.$Properties} rhizome.mesh.v1.ClustersetExport.$Shape
+                 */
+
+                /**
+                 * Constructs a new ClustersetExport.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a ClustersetExport.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.ClustersetExport.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const ClustersetExport = function (properties) {
+                    this.ipFamilies = [];
+                    this.labels = [];
+                    this.annotations = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * ClustersetExport exportedAt.
+                 * @member {number|Long} exportedAt
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.exportedAt = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * ClustersetExport ipFamilies.
+                 * @member {Array.<number>} ipFamilies
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.ipFamilies = $util.emptyArray;
+
+                /**
+                 * ClustersetExport internalTrafficPolicy.
+                 * @member {string} internalTrafficPolicy
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.internalTrafficPolicy = "";
+
+                /**
+                 * ClustersetExport trafficDistribution.
+                 * @member {string} trafficDistribution
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.trafficDistribution = "";
+
+                /**
+                 * ClustersetExport labels.
+                 * @member {Array.<rhizome.mesh.v1.Attribute.$Properties>} labels
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.labels = $util.emptyArray;
+
+                /**
+                 * ClustersetExport annotations.
+                 * @member {Array.<rhizome.mesh.v1.Attribute.$Properties>} annotations
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 */
+                ClustersetExport.prototype.annotations = $util.emptyArray;
+
+                /**
+                 * Creates a new ClustersetExport instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {rhizome.mesh.v1.ClustersetExport.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.ClustersetExport} ClustersetExport instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.ClustersetExport.$Shape): rhizome.mesh.v1.ClustersetExport & rhizome.mesh.v1.ClustersetExport.$Shape;
+                 *   (properties?: rhizome.mesh.v1.ClustersetExport.$Properties): rhizome.mesh.v1.ClustersetExport;
+                 * }}
+                 */
+                ClustersetExport.create = function(properties) {
+                    return new ClustersetExport(properties);
+                };
+
+                /**
+                 * Encodes the specified ClustersetExport message. Does not implicitly {@link rhizome.mesh.v1.ClustersetExport.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {rhizome.mesh.v1.ClustersetExport.$Properties} message ClustersetExport message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                ClustersetExport.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.exportedAt != null && $Object.hasOwnProperty.call(message, "exportedAt") && (typeof message.exportedAt === "object" ? message.exportedAt.low || message.exportedAt.high : message.exportedAt !== 0))
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.exportedAt);
+                    if (message.ipFamilies != null && message.ipFamilies.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).uint32s(message.ipFamilies);
+                    if (message.internalTrafficPolicy != null && $Object.hasOwnProperty.call(message, "internalTrafficPolicy") && message.internalTrafficPolicy !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.internalTrafficPolicy);
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution") && message.trafficDistribution !== "")
+                        writer.uint32(/* id 4, wireType 2 =*/34).string(message.trafficDistribution);
+                    if (message.labels != null && message.labels.length)
+                        for (let i = 0; i < message.labels.length; ++i)
+                            $root.rhizome.mesh.v1.Attribute.encode(message.labels[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.annotations != null && message.annotations.length)
+                        for (let i = 0; i < message.annotations.length; ++i)
+                            $root.rhizome.mesh.v1.Attribute.encode(message.annotations[i], writer.uint32(/* id 6, wireType 2 =*/50).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a ClustersetExport message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.ClustersetExport & rhizome.mesh.v1.ClustersetExport.$Shape} ClustersetExport
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                ClustersetExport.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.ClustersetExport();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.exportedAt = value;
+                                else
+                                    delete message.exportedAt;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType === 2) {
+                                    if (!(message.ipFamilies && message.ipFamilies.length))
+                                        message.ipFamilies = [];
+                                    reader.uint32s(message.ipFamilies);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.ipFamilies && message.ipFamilies.length))
+                                    message.ipFamilies = [];
+                                message.ipFamilies.push(reader.uint32());
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.internalTrafficPolicy = value;
+                                else
+                                    delete message.internalTrafficPolicy;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.trafficDistribution = value;
+                                else
+                                    delete message.trafficDistribution;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.labels && message.labels.length))
+                                    message.labels = [];
+                                message.labels.push($root.rhizome.mesh.v1.Attribute.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.annotations && message.annotations.length))
+                                    message.annotations = [];
+                                message.annotations.push($root.rhizome.mesh.v1.Attribute.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a ClustersetExport message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                ClustersetExport.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.exportedAt != null && $Object.hasOwnProperty.call(message, "exportedAt"))
+                        if (!$util.isInteger(message.exportedAt) && !(message.exportedAt && $util.isInteger(message.exportedAt.low) && $util.isInteger(message.exportedAt.high)))
+                            return "exportedAt: integer|Long expected";
+                    if (message.ipFamilies != null && $Object.hasOwnProperty.call(message, "ipFamilies")) {
+                        if (!$Array.isArray(message.ipFamilies))
+                            return "ipFamilies: array expected";
+                        for (let i = 0; i < message.ipFamilies.length; ++i)
+                            if (!$util.isInteger(message.ipFamilies[i]))
+                                return "ipFamilies: integer[] expected";
+                    }
+                    if (message.internalTrafficPolicy != null && $Object.hasOwnProperty.call(message, "internalTrafficPolicy"))
+                        if (!$util.isString(message.internalTrafficPolicy))
+                            return "internalTrafficPolicy: string expected";
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
+                        if (!$util.isString(message.trafficDistribution))
+                            return "trafficDistribution: string expected";
+                    if (message.labels != null && $Object.hasOwnProperty.call(message, "labels")) {
+                        if (!$Array.isArray(message.labels))
+                            return "labels: array expected";
+                        for (let i = 0; i < message.labels.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Attribute.verify(message.labels[i], _depth + 1);
+                            if (error)
+                                return "labels." + error;
+                        }
+                    }
+                    if (message.annotations != null && $Object.hasOwnProperty.call(message, "annotations")) {
+                        if (!$Array.isArray(message.annotations))
+                            return "annotations: array expected";
+                        for (let i = 0; i < message.annotations.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Attribute.verify(message.annotations[i], _depth + 1);
+                            if (error)
+                                return "annotations." + error;
+                        }
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a ClustersetExport message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.ClustersetExport} ClustersetExport
+                 */
+                ClustersetExport.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.ClustersetExport)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.ClustersetExport: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.ClustersetExport();
+                    if (object.exportedAt != null)
+                        if (typeof object.exportedAt === "object" ? object.exportedAt.low || object.exportedAt.high : $Number(object.exportedAt) !== 0)
+                            if ($util.Long)
+                                message.exportedAt = $util.Long.fromValue(object.exportedAt, true);
+                            else if (typeof object.exportedAt === "string")
+                                message.exportedAt = $parseInt(object.exportedAt, 10);
+                            else if (typeof object.exportedAt === "number")
+                                message.exportedAt = object.exportedAt;
+                            else if (typeof object.exportedAt === "object")
+                                message.exportedAt = new $util.LongBits(object.exportedAt.low >>> 0, object.exportedAt.high >>> 0).toNumber(true);
+                    if (object.ipFamilies) {
+                        if (!$Array.isArray(object.ipFamilies))
+                            throw $TypeError(".rhizome.mesh.v1.ClustersetExport.ipFamilies: array expected");
+                        message.ipFamilies = $Array(object.ipFamilies.length);
+                        for (let i = 0; i < object.ipFamilies.length; ++i)
+                            message.ipFamilies[i] = object.ipFamilies[i] >>> 0;
+                    }
+                    if (object.internalTrafficPolicy != null)
+                        if (typeof object.internalTrafficPolicy !== "string" || object.internalTrafficPolicy.length)
+                            message.internalTrafficPolicy = $String(object.internalTrafficPolicy);
+                    if (object.trafficDistribution != null)
+                        if (typeof object.trafficDistribution !== "string" || object.trafficDistribution.length)
+                            message.trafficDistribution = $String(object.trafficDistribution);
+                    if (object.labels) {
+                        if (!$Array.isArray(object.labels))
+                            throw $TypeError(".rhizome.mesh.v1.ClustersetExport.labels: array expected");
+                        message.labels = $Array(object.labels.length);
+                        for (let i = 0; i < object.labels.length; ++i) {
+                            if (!$util.isObject(object.labels[i]))
+                                throw $TypeError(".rhizome.mesh.v1.ClustersetExport.labels: object expected");
+                            message.labels[i] = $root.rhizome.mesh.v1.Attribute.fromObject(object.labels[i], _depth + 1);
+                        }
+                    }
+                    if (object.annotations) {
+                        if (!$Array.isArray(object.annotations))
+                            throw $TypeError(".rhizome.mesh.v1.ClustersetExport.annotations: array expected");
+                        message.annotations = $Array(object.annotations.length);
+                        for (let i = 0; i < object.annotations.length; ++i) {
+                            if (!$util.isObject(object.annotations[i]))
+                                throw $TypeError(".rhizome.mesh.v1.ClustersetExport.annotations: object expected");
+                            message.annotations[i] = $root.rhizome.mesh.v1.Attribute.fromObject(object.annotations[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a ClustersetExport message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {rhizome.mesh.v1.ClustersetExport} message ClustersetExport
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                ClustersetExport.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.ipFamilies = [];
+                        object.labels = [];
+                        object.annotations = [];
+                    }
+                    if (options.defaults) {
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.exportedAt = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.exportedAt = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        object.internalTrafficPolicy = "";
+                        object.trafficDistribution = "";
+                    }
+                    if (message.exportedAt != null && $Object.hasOwnProperty.call(message, "exportedAt"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.exportedAt = typeof message.exportedAt === "number" ? $BigInt(message.exportedAt) : $util.Long.fromBits(message.exportedAt.low >>> 0, message.exportedAt.high >>> 0, true).toBigInt();
+                        else if (typeof message.exportedAt === "number")
+                            object.exportedAt = options.longs === $String ? $String(message.exportedAt) : message.exportedAt;
+                        else
+                            object.exportedAt = options.longs === $String ? $util.Long.prototype.toString.call(message.exportedAt) : options.longs === $Number ? new $util.LongBits(message.exportedAt.low >>> 0, message.exportedAt.high >>> 0).toNumber(true) : message.exportedAt;
+                    if (message.ipFamilies && message.ipFamilies.length) {
+                        object.ipFamilies = $Array(message.ipFamilies.length);
+                        for (let j = 0; j < message.ipFamilies.length; ++j)
+                            object.ipFamilies[j] = message.ipFamilies[j];
+                    }
+                    if (message.internalTrafficPolicy != null && $Object.hasOwnProperty.call(message, "internalTrafficPolicy"))
+                        object.internalTrafficPolicy = message.internalTrafficPolicy;
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
+                        object.trafficDistribution = message.trafficDistribution;
+                    if (message.labels && message.labels.length) {
+                        object.labels = $Array(message.labels.length);
+                        for (let j = 0; j < message.labels.length; ++j)
+                            object.labels[j] = $root.rhizome.mesh.v1.Attribute.toObject(message.labels[j], options, _depth + 1);
+                    }
+                    if (message.annotations && message.annotations.length) {
+                        object.annotations = $Array(message.annotations.length);
+                        for (let j = 0; j < message.annotations.length; ++j)
+                            object.annotations[j] = $root.rhizome.mesh.v1.Attribute.toObject(message.annotations[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this ClustersetExport to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                ClustersetExport.prototype.toJSON = function() {
+                    return ClustersetExport.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for ClustersetExport
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.ClustersetExport
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                ClustersetExport.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.ClustersetExport";
+                };
+
+                return ClustersetExport;
+            })();
+
+            v1.Attribute = (function() {
+
+                /**
+                 * Properties of an Attribute.
+                 * @typedef {Object} rhizome.mesh.v1.Attribute.$Properties
+                 * @property {string|null} [key] Attribute key
+                 * @property {string|null} [value] Attribute value
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an Attribute.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IAttribute
+                 * @augments rhizome.mesh.v1.Attribute.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Attribute.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an Attribute.
+                 * @typedef {rhizome.mesh.v1.Attribute.$Properties} rhizome.mesh.v1.Attribute.$Shape
+                 */
+
+                /**
+                 * Constructs a new Attribute.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an Attribute.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Attribute.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Attribute = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Attribute key.
+                 * @member {string} key
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @instance
+                 */
+                Attribute.prototype.key = "";
+
+                /**
+                 * Attribute value.
+                 * @member {string} value
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @instance
+                 */
+                Attribute.prototype.value = "";
+
+                /**
+                 * Creates a new Attribute instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {rhizome.mesh.v1.Attribute.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Attribute} Attribute instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Attribute.$Shape): rhizome.mesh.v1.Attribute & rhizome.mesh.v1.Attribute.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Attribute.$Properties): rhizome.mesh.v1.Attribute;
+                 * }}
+                 */
+                Attribute.create = function(properties) {
+                    return new Attribute(properties);
+                };
+
+                /**
+                 * Encodes the specified Attribute message. Does not implicitly {@link rhizome.mesh.v1.Attribute.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {rhizome.mesh.v1.Attribute.$Properties} message Attribute message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Attribute.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.key != null && $Object.hasOwnProperty.call(message, "key") && message.key !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.key);
+                    if (message.value != null && $Object.hasOwnProperty.call(message, "value") && message.value !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.value);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an Attribute message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Attribute & rhizome.mesh.v1.Attribute.$Shape} Attribute
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Attribute.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Attribute();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.key = value;
+                                else
+                                    delete message.key;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.value = value;
+                                else
+                                    delete message.value;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an Attribute message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Attribute.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
+                        if (!$util.isString(message.key))
+                            return "key: string expected";
+                    if (message.value != null && $Object.hasOwnProperty.call(message, "value"))
+                        if (!$util.isString(message.value))
+                            return "value: string expected";
+                    return null;
+                };
+
+                /**
+                 * Creates an Attribute message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Attribute} Attribute
+                 */
+                Attribute.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Attribute)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Attribute: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Attribute();
+                    if (object.key != null)
+                        if (typeof object.key !== "string" || object.key.length)
+                            message.key = $String(object.key);
+                    if (object.value != null)
+                        if (typeof object.value !== "string" || object.value.length)
+                            message.value = $String(object.value);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an Attribute message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {rhizome.mesh.v1.Attribute} message Attribute
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Attribute.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.key = "";
+                        object.value = "";
+                    }
+                    if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
+                        object.key = message.key;
+                    if (message.value != null && $Object.hasOwnProperty.call(message, "value"))
+                        object.value = message.value;
+                    return object;
+                };
+
+                /**
+                 * Converts this Attribute to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Attribute.prototype.toJSON = function() {
+                    return Attribute.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Attribute
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Attribute
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Attribute.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Attribute";
+                };
+
+                return Attribute;
             })();
 
             v1.EndpointPort = (function() {

@@ -21,6 +21,7 @@ const FLOORS: readonly Readonly<Record<string, string>>[] = [
   },
   {
     host: 'what a host should be, of the view. It knows no DNS, so that routes work while names do not',
+    mcs: 'what the Multi-Cluster Services API of a cluster shows, of the view: objects and conditions, and no way to send them',
     dns: 'names, of the view. It knows no host, so that names are the same on each of them'
   },
   {

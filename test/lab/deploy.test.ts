@@ -52,10 +52,17 @@ const ALLOWED = [
   'list ippools.crd.projectcalico.org',
   'patch configmaps coredns@kube-system',
   'patch configmaps coredns-custom@kube-system',
-  'patch mutatingwebhookconfigurations.admissionregistration.k8s.io rhizome'
+  'patch mutatingwebhookconfigurations.admissionregistration.k8s.io rhizome',
+  'list serviceexports.multicluster.x-k8s.io',
+  'watch serviceexports.multicluster.x-k8s.io',
+  'patch serviceexports/status.multicluster.x-k8s.io web@shop',
+  'delete serviceimports.multicluster.x-k8s.io web@shop'
 ]
 
 const DENIED = [
+  'create serviceexports.multicluster.x-k8s.io @shop',
+  'patch serviceexports.multicluster.x-k8s.io web@shop',
+  'patch endpointslices.discovery.k8s.io web@shop',
   'list secrets',
   `list secrets @${NAMESPACE}`,
   // The token is mounted: nobody needs to read it from the API.
@@ -505,13 +512,17 @@ describe('deploy, on a real API server', function () {
           .sort()
       }
       const everywhere = [
+        'create,delete,list,patch serviceimports',
         'get configmaps kube-flannel-cfg',
         'get networks cluster',
         'get,patch mutatingwebhookconfigurations rhizome',
         'list ippools',
         'list servicecidrs',
         'list,watch endpointslices',
-        'list,watch namespaces,nodes,services'
+        'list,watch namespaces,nodes,services',
+        'list,watch serviceexports',
+        'patch serviceexports/status',
+        'patch serviceimports/status'
       ]
       assert.deepEqual(await rules('default'), everywhere)
       assert.deepEqual(

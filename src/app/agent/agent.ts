@@ -28,6 +28,7 @@ import { Invitations } from '../enrolment/invitations.ts'
 import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
+import { Multicluster, type ClustersetFacts } from '../mcs/multicluster.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
 import type { Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
@@ -143,6 +144,8 @@ interface Cluster {
   readonly sharedKey: SharedKey | undefined
   /** undefined without a Kubernetes API. */
   readonly podDns: PodDns | undefined
+  /** undefined without a Kubernetes API, and with the setting mcs=off. */
+  readonly multicluster: Multicluster | undefined
   /** undefined without the setting corefile. */
   readonly ownCoredns: OwnCoredns | undefined
 }
@@ -178,7 +181,24 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
       isSpeaker: () => facts.isSpeaker,
       log
     })
-  return { facts, source, sharedKey, podDns, ownCoredns: ownCorednsOf(foundation) }
+  const multicluster =
+    kubernetes?.multicluster &&
+    new Multicluster({
+      api: kubernetes.api,
+      own: kubernetes.multicluster,
+      facts: () => clustersetOf(current),
+      isSpeaker: () => facts.isSpeaker,
+      now: Date.now,
+      log
+    })
+  return { facts, source, sharedKey, podDns, multicluster, ownCoredns: ownCorednsOf(foundation) }
+}
+
+/** What the services of `clusterset.local` follow from; undefined while this agent is in no mesh. */
+function clustersetOf({ session }: CurrentSession): ClustersetFacts | undefined {
+  if (session === undefined) return undefined
+  const { control, balancing } = session
+  return { view: control.view(), addresses: balancing.addresses(), isWhole: control.isWhole }
 }
 
 /** The writer of the Corefile. It gets the view through `mesh`, because it outlives the sessions. */
@@ -201,8 +221,13 @@ function ownCorednsOf({ settings, log, current }: Foundation): OwnCoredns | unde
  * Starts the cluster side after the admin API, because the first snapshot of the source may wait for an API server for
  * a long time.
  */
-async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: Shutdown): Promise<void> {
+async function startCluster(
+  { source, podDns, multicluster, ownCoredns }: Cluster,
+  shutdown: Shutdown
+): Promise<void> {
   await source.start()
+  shutdown.add('multi-cluster services', () => multicluster?.stop())
+  multicluster?.start()
   shutdown.add('cluster dns', () => podDns?.stop())
   podDns?.start()
   shutdown.add('own CoreDNS', () => ownCoredns?.stop())

@@ -10,6 +10,7 @@ const ORDER = [
   'cluster key',
   'admin socket',
   'cluster dns',
+  'multi-cluster services',
   'own CoreDNS',
   'source',
   'session',

@@ -144,7 +144,8 @@ export class OwnCoredns {
     const feed = feedAddress(settings)
     if (feed !== undefined && (responder === undefined || view.clusters.size <= FEED_CLUSTERS_MAX)) {
       const host = feed.address.includes(':') ? `[${feed.address}]` : feed.address
-      return corefile(view, { ...common, feedUrl: `http://${host}:${feed.port}` })
+      const forwarded = responder === undefined ? {} : { responders: [responder] }
+      return corefile(view, { ...common, ...forwarded, feedUrl: `http://${host}:${feed.port}` })
     }
     if (responder !== undefined) return forwardCorefile(view, { ...common, responders: [responder] })
     throw new AppError(

@@ -37,6 +37,10 @@ const ROWS = {
   },
   HOST_SETUP: { severity: 'warning', fix: `${READ_LOG}; the agent programs the rest of the host` },
   CLUSTER_DNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every 5 s` },
+  MULTICLUSTER: {
+    severity: 'error',
+    fix: 'check the rights of the agent to ServiceImports and ServiceExports (chart: mcs.enabled); it tries again every 30 s'
+  },
   MANAGED_COREDNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every second` },
   SOURCE: {
     severity: 'error',

@@ -52,8 +52,8 @@ export class Balancing {
     return services
   }
 
-  /** The address of each balanced service by "<namespace>/<name>"; the same map while the addresses are the same. */
-  #currentAddresses(): ReadonlyMap<string, Ip> {
+  /** The address of each balanced service by its key; the same map while the addresses are the same. */
+  addresses(): ReadonlyMap<string, Ip> {
     const services = this.services()
     const isSame =
       services.size === this.#addresses.size &&
@@ -68,7 +68,7 @@ export class Balancing {
     return {
       view: control.view(),
       withdrawn: paths().withdrawn,
-      balanced: this.#currentAddresses(),
+      balanced: this.addresses(),
       nodeAddress
     }
   }

@@ -14,7 +14,7 @@ export interface Served {
   readonly view: MeshView
   /** Clusters that cannot be reached now: their services are left out of `cluster.all`, and their names stay. */
   readonly withdrawn: ReadonlySet<ClusterName>
-  /** The address in `cluster.all` of each service that a policy balances; the same map while they are the same. */
+  /** The address in a merged zone of each balanced service, by its key; the same map while they are the same. */
   readonly balanced: ReadonlyMap<string, Ip>
   /** undefined: this host has no address inside the pod prefixes. */
   readonly nodeAddress: Ip | undefined

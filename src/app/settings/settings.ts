@@ -103,6 +103,7 @@ export const SETTINGS = {
     'export only from these namespaces; from all when empty'
   ),
   'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'do not export from these namespaces'),
+  mcs: row(choice(['on', 'off']), 'on', 'the Multi-Cluster Services API: ServiceExport and ServiceImport'),
   'export-selector': row(optional(selector), '', 'export only Services with these labels'),
   reach: row(
     choice(['pods', 'services']),
@@ -174,7 +175,7 @@ export const SETTINGS = {
   'balance-cidr': row(
     text(balancePrefix),
     '240.240.0.0/16',
-    'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with the annotation rhizome.io/balance'
+    'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with rhizome.io/balance or a ServiceExport'
   ),
   'drain-seconds': row(
     seconds({ max: 3600, whole: false }),

@@ -10,7 +10,7 @@ import type { Cidr, Ip, Origin, Snapshot } from '../../core/model/values.ts'
 import { openKubeClient, runsInPod } from '../../io/kube/client.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
 import { discoverCidrs } from '../../io/kube/discover-cidrs.ts'
-import { createKubeSource } from '../../io/kube/kube-source.ts'
+import { createKubeSource, type OwnMulticluster } from '../../io/kube/kube-source.ts'
 import { createElector, type Elector, type Leadership } from '../../io/kube/lease.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import { createManifestSource } from '../../io/manifests/manifest-source.ts'
@@ -34,10 +34,16 @@ export interface Source {
    */
   readonly fault: PartFault | undefined
   /**
-   * The API of a Kubernetes source and the namespace of the agent's own objects (Lease, Secret); undefined for a
-   * folder.
+   * The API of a Kubernetes source, the namespace of the agent's own objects (Lease, Secret), and this cluster's side of
+   * the Multi-Cluster Services API, undefined with the setting mcs=off; undefined for a folder.
    */
-  readonly kubernetes: { readonly api: KubeApi; readonly namespace: string } | undefined
+  readonly kubernetes:
+    | {
+        readonly api: KubeApi
+        readonly namespace: string
+        readonly multicluster: OwnMulticluster | undefined
+      }
+    | undefined
   /**
    * Starts to campaign as a candidate for the speaker. Called when this agent has become a member; `origin` is its
    * PeerId, the holder identity in the Lease.
@@ -218,6 +224,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     catalogOptions,
     onSnapshot,
     policy,
+    exports: settings.mcs === 'on',
     onNodes: (nodes) => {
       options.onNodes?.(nodes)
       options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
@@ -256,7 +263,11 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     get fault() {
       return fault
     },
-    kubernetes: { api: client, namespace },
+    kubernetes: {
+      api: client,
+      namespace,
+      multicluster: settings.mcs === 'on' ? source.multicluster : undefined
+    },
     campaign(origin) {
       elector ??= electorOf(origin)
       elector.start()

@@ -1,7 +1,7 @@
 // `meshctl uninstall` removes an installation from its cluster, in this order: the webhook's configuration, what the
-// agents made on the hosts, the objects of the installation, and the zones in the cluster's DNS. The webhook comes
-// first, because the API server would otherwise call it while no agent answers. DNS comes last, because a running agent
-// would write the zones again. The chart's cleanup job runs this command before `helm uninstall`, with --keep-objects
+// agents made on the hosts, the objects of the installation, the zones in the cluster's DNS, and the ServiceImports. The webhook comes
+// first, because the API server would otherwise call it while no agent answers. DNS and ServiceImports come last, because a
+// running agent would write them again. The chart's cleanup job runs this command before `helm uninstall`, with --keep-objects
 // (deploy/chart/rhizome/templates/cleanup.yaml). No meshd is asked; the command talks to the Kubernetes API.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
@@ -23,7 +23,15 @@ import {
 } from '../../core/kube/kube-api.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
-import { agentsPath, homesOf, listOurs, refuseElsewhere, refuseHelm, remove } from '../kube/kube-objects.ts'
+import {
+  agentsPath,
+  homesOf,
+  listOurs,
+  refuseElsewhere,
+  refuseHelm,
+  remove,
+  removeImports
+} from '../kube/kube-objects.ts'
 import { addKubeOptions, kubeOptionsOf, type KubeFlags } from '../kube/kube-options.ts'
 import { openKube, type KubeTarget } from '../kube/kube.ts'
 import { count } from '../output/units.ts'
@@ -96,6 +104,8 @@ export function addUninstall(program: Command): void {
       options.skipHosts === true ? 0 : await cleanHosts(api, agents, { purge: purges(options), timeoutMs })
     const removed = options.keepObjects === true ? [] : await removeObjects(api, { ours, namespace, isAlone })
     const unwired = isAlone ? await unwireDns(api, options.clusterDnsNamespace) : 0
+    const imports = isAlone ? await removeImports(api) : 0
+    if (imports > 0) removed.push(count(imports, 'ServiceImport'))
     const answer: UninstalledAnswer = {
       apiVersion: API_VERSION,
       namespace,

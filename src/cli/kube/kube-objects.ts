@@ -5,6 +5,8 @@ import type { Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
 import type { AGENT_SETS } from '../../core/kube/install-nodes.ts'
 import { hasStatus, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
+import { deleteImport, importsPath, readImport } from '../../core/mcs/service-import.ts'
+import { MCS_VERSIONS } from '../../core/catalog/read-export.ts'
 import { CliError } from '../output/errors.ts'
 
 /**
@@ -68,6 +70,26 @@ export async function remove(api: KubeApi, path: string): Promise<boolean> {
     if (hasStatus(error, 404)) return false
     throw error
   }
+}
+
+/**
+ * Deletes the ServiceImports that the agents wrote, and resolves to their number; 0 where the cluster has no such API or
+ * this account may not list them: the chart of an agent that wrote some gives the cleanup job the right. Errors: those of
+ * the API.
+ */
+export async function removeImports(api: KubeApi): Promise<number> {
+  for (const version of MCS_VERSIONS) {
+    const found = await listObjects(api, { path: importsPath(version) }, readImport).catch(
+      (error: unknown) => {
+        if (hasStatus(error, 403)) return []
+        throw error
+      }
+    )
+    const ours = found?.filter(({ isOurs }) => isOurs) ?? []
+    for (const each of ours) await remove(api, deleteImport(version, each).path)
+    if (found !== undefined) return ours.length
+  }
+  return 0
 }
 
 /** Returns the API path of the DaemonSet of the gateways, or of the one with another name of AGENT_SETS. */

@@ -9,6 +9,7 @@ import type { Fault } from '../model/field-check.ts'
 import { serviceDomain } from '../model/zones.ts'
 import { homeAlias } from './home-alias.ts'
 import { expand } from './object-list.ts'
+import { joinExports } from './join-exports.ts'
 import { toValue, type Reading } from './read-object.ts'
 import {
   keyOf,
@@ -46,7 +47,6 @@ export interface Item {
   readonly where?: string
   readonly reading: Reading
 }
-
 /** The result of `catalog()`. The snapshot is sorted by record key. */
 interface Catalog {
   readonly snapshot: Snapshot
@@ -90,23 +90,26 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   const problems: Problem[] = []
   const services = new Map<string, Placed<ServiceValue>>()
   const slices = new Map<string, Placed<EndpointSliceValue>>()
+  const exports = new Map<string, Item>()
   for (const item of items) {
     const { reading } = item
-    if (reading.kind === 'ignored') continue
     if (reading.kind === 'problem') problems.push(problemOf(item, reading))
-    else if (reading.kind === 'service') {
-      keepFirst(services, { item, value: reading.value }, problems)
+    else if (reading.kind === 'endpointSlice') keepFirst(slices, { item, value: reading.value }, problems)
+    else if (reading.kind !== 'ignored') {
+      if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
+      else exports.set(nameOf(reading.value.namespace, reading.value.name), item)
       if (reading.warning) problems.push({ ...problemOf(item, reading.warning), level: 'warning' })
-    } else keepFirst(slices, { item, value: reading.value }, problems)
+    }
   }
-  const kept = [...services.values()]
+  const kept = joinExports(services, exports, (item, fault) =>
+    problems.push({ ...placeOf({ item }), ...fault })
+  )
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
     .map((placed) => withinRecord(placed, problems))
     .map((placed) =>
       pointingHome(placed, { hasService: (...of) => services.has(`svc/${nameOf(...of)}`), ...options })
     )
-  // A slice of a service that was left out has no problem of its own; a slice of a service that never existed has
-  // one.
+  // A slice of a service that was left out has no problem of its own; one of a service that never existed has one.
   const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
   const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]
@@ -377,7 +380,10 @@ function problemOf(item: Item, reading: Fault): Problem {
   return { file: item.file, where, message: reading.message, fix: reading.fix, level: 'error' }
 }
 
-function placeOf({ item }: Placed<unknown>): { readonly file: string; readonly where?: string } {
+function placeOf({ item }: Pick<Placed<unknown>, 'item'>): {
+  readonly file: string
+  readonly where?: string
+} {
   return item.where === undefined ? { file: item.file } : { file: item.file, where: item.where }
 }
 

@@ -1,12 +1,14 @@
 // Which Services of this cluster other clusters can see. Precedence: the administrator's lists of namespaces, then
-// the Service's own annotation, then the annotation of its namespace, then the rest of the policy. LiveCatalog asks
-// for each service of a Kubernetes source.
+// the Service's own annotation, then its ServiceExport, then the annotation of its namespace, then the rest of the
+// policy. LiveCatalog asks for each service of a Kubernetes source.
 // Invariants
-//   1. default/kubernetes, the cluster's own API, is exported only when the Service itself has the annotation "true".
+//   1. default/kubernetes, the cluster's own API, is exported only when the Service itself has the annotation "true" or
+//      a ServiceExport.
 //   2. A namespace that the administrator's lists exclude exports nothing. A tenant who may write a Service or a
 //      Namespace cannot annotate it out of the cluster (docs/decisions/0054).
 //   3. An annotation that is neither "true" nor "false" keeps the Service in the cluster: the cautious reading of a
 //      typing error.
+//   4. A ServiceExport only adds: no Service is exported less because of it (docs/mcs.md).
 import { isFields, type Fields } from '../model/field-check.ts'
 import { selects, type LabelSelector } from '../kube/label-selector.ts'
 
@@ -79,16 +81,21 @@ export function askedToExport(object: Fields): boolean | undefined {
 
 /**
  * Whether a Service is exported. `namespaceAsked` is the annotation rhizome.io/export of its namespace; undefined:
- * none.
+ * none. `hasExport`: there is a ServiceExport for it.
  */
 export function exportVerdict(
-  service: { readonly namespace: string; readonly name: string; readonly facts: ExportFacts },
+  service: {
+    readonly namespace: string
+    readonly name: string
+    readonly facts: ExportFacts
+    readonly hasExport?: boolean
+  },
   namespaceAsked: boolean | undefined,
   policy: ExportPolicy
 ): ExportVerdict {
-  const { namespace, name, facts } = service
+  const { namespace, name, facts, hasExport = false } = service
   if (!isOpen(namespace, policy)) return 'none'
-  if (facts.asked === true) return 'whole'
+  if (facts.asked ?? hasExport) return 'whole'
   if (facts.asked === false || (namespace === 'default' && name === 'kubernetes')) return 'none'
   const leaves = namespaceAsked ?? (policy.unmarked === 'export' && facts.selected)
   if (!leaves) return 'none'

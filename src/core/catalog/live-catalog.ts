@@ -26,6 +26,20 @@ export interface Settled {
   readonly changes: readonly Change[]
 }
 
+/** A ServiceExport of this cluster, and why it exports nothing; undefined: it exports its Service. */
+export interface LiveExport extends ObjectName {
+  readonly idle?: IdleExport
+}
+
+/**
+ * `noService`: there is no Service of this name. `alias`: it has the type ExternalName. `kept`: annotation or lists keep it
+ * in the cluster. `refused`: the Service has a fault, which `message` names.
+ */
+export interface IdleExport {
+  readonly reason: 'noService' | 'alias' | 'kept' | 'refused'
+  readonly message?: string
+}
+
 /** The name of an object in its cluster. */
 export interface ObjectName {
   readonly namespace: string
@@ -50,6 +64,8 @@ export class LiveCatalog {
    * name (home-alias.ts). When that service appears or is deleted, these groups are read again.
    */
   readonly #aliasesOf = new Map<string, Set<string>>()
+  /** The groups with a ServiceExport. */
+  readonly #exports = new Set<string>()
   #services = SortedMap.empty<ServiceValue>()
   #slices = SortedMap.empty<EndpointSliceValue>()
   /** Problems by service, sorted for display. */
@@ -92,6 +108,37 @@ export class LiveCatalog {
     this.#touched(group)
   }
 
+  /** Sets a ServiceExport; undefined: it was deleted. It may come before its Service. */
+  setExport(of: ObjectName, item: Item | undefined): void {
+    const group = this.#group(of.namespace, of.name)
+    group.exported = item
+    if (item === undefined) this.#exports.delete(group.id)
+    else this.#exports.add(group.id)
+    this.#touched(group)
+  }
+
+  /** Returns all ServiceExports with what the last `settle` made of them, in no order. */
+  exports(): readonly LiveExport[] {
+    return [...this.#exports].flatMap((id) => {
+      const group = this.#groups.get(id)
+      if (group === undefined) return []
+      const { namespace, name } = group
+      const idle = this.#idle(group)
+      return [{ namespace, name, ...(idle && { idle }) }]
+    })
+  }
+
+  #idle({ id, service, shown }: Group): IdleExport | undefined {
+    if (shown.services.some(({ clusterset }) => clusterset !== undefined)) return undefined
+    if (service === undefined) return { reason: 'noService' }
+    if (isAlias(service.item)) return { reason: 'alias' }
+    const message =
+      service.item.reading.kind === 'problem'
+        ? service.item.reading.message
+        : this.#problems.get(id)?.find(({ level }) => level === 'error')?.message
+    return message === undefined ? { reason: 'kept' } : { reason: 'refused', message }
+  }
+
   /**
    * Sets an EndpointSlice; undefined: the slice was deleted. `service` is the value of its label
    * kubernetes.io/service-name.
@@ -127,7 +174,8 @@ export class LiveCatalog {
       found.add(known, group.shown)
       if (!sameData(this.#problems.get(id) ?? [], read.problems))
         problems.push([id, read.problems.length > 0 ? read.problems : undefined])
-      if (group.service === undefined && group.slices.size === 0) this.#groups.delete(id)
+      if (group.service === undefined && group.exported === undefined && group.slices.size === 0)
+        this.#groups.delete(id)
     }
     this.#dirty.clear()
     const changes = found.changes()
@@ -147,17 +195,17 @@ export class LiveCatalog {
   /** The values and problems of one group, under the export policy. */
   #assemble(group: Group): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } {
     const { service, namespace, name } = group
-    const verdict =
-      service === undefined
-        ? 'none'
-        : exportVerdict(
-            { namespace, name, facts: service.facts },
-            this.#namespaces.get(namespace),
-            this.#policy
-          )
-    if (service === undefined || verdict === 'none') return NOTHING
-    if (verdict === 'whole') return this.#read([service.item, ...group.slices.values()])
-    const { snapshot, problems } = this.#read([service.item])
+    if (service === undefined) return NOTHING
+    const { facts, item } = service
+    const exported = isAlias(item) || group.exported === undefined ? [] : [group.exported]
+    const verdict = exportVerdict(
+      { namespace, name, facts, hasExport: exported.length > 0 },
+      this.#namespaces.get(namespace),
+      this.#policy
+    )
+    if (verdict === 'none') return NOTHING
+    if (verdict === 'whole') return this.#read([item, ...exported, ...group.slices.values()])
+    const { snapshot, problems } = this.#read([item])
     return { snapshot, problems: [...problems, nodeLocal(group)] }
   }
 
@@ -210,6 +258,7 @@ export class LiveCatalog {
       namespace,
       name,
       service: undefined,
+      exported: undefined,
       target: undefined,
       slices: new Map(),
       shown: NOTHING.snapshot
@@ -227,6 +276,8 @@ export class LiveCatalog {
 interface Group extends ObjectName {
   readonly id: string
   service: LiveService | undefined
+  /** The ServiceExport of this name, as it was read. */
+  exported: Item | undefined
   /** The service that the ExternalName of this group may point to, as "<namespace>/<name>". */
   target: string | undefined
   readonly slices: Map<string, Item>
@@ -246,6 +297,10 @@ const NOTHING: { readonly snapshot: Snapshot; readonly problems: readonly Proble
 function aliasTarget({ reading }: Item): string | undefined {
   const named = reading.kind === 'service' ? namedService(reading.value.externalName) : undefined
   return named && idOf(named.namespace, named.name)
+}
+
+function isAlias({ reading }: Item): boolean {
+  return reading.kind === 'service' && reading.value.externalName !== ''
 }
 
 function nodeLocal({ namespace, name }: ObjectName): Problem {

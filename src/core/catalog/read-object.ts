@@ -14,8 +14,15 @@ import type {
   ServicePort,
   ServiceValue
 } from '../model/values.ts'
-import { nearest } from '../model/nearest.ts'
+import { typoIn } from './mistyped-kind.ts'
 import { withBalance } from './read-balance.ts'
+import {
+  MCS_GROUP,
+  readExport,
+  readTraits,
+  type ServiceExportValue,
+  type ServiceTraits
+} from './read-export.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
 /** What an object is for the mesh. */
@@ -23,10 +30,13 @@ export type Reading =
   | {
       readonly kind: 'service'
       readonly value: ServiceValue
+      /** What counts only when the Service has a ServiceExport. A form that an earlier version has saved has none. */
+      readonly traits?: ServiceTraits
       /** A part of the object that does not count; the rest is published. */
       readonly warning?: Fault
     }
   | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue }
+  | { readonly kind: 'serviceExport'; readonly value: ServiceExportValue; readonly warning?: Fault }
   /** Another kind of object: Deployment, ConfigMap, an empty document … */
   | { readonly kind: 'ignored' }
   | {
@@ -56,6 +66,7 @@ export function toValue(object: unknown): Reading {
   const kind = check.required(check.text(object['kind'], 'kind'), 'kind')
   const apiVersion = check.text(object['apiVersion'], 'apiVersion')
   if (check.fault) return problem(check.fault, object)
+  if (kind === 'ServiceExport' && apiVersion.startsWith(`${MCS_GROUP}/`)) return readServiceExport(object)
   if (kind === 'Service' && (apiVersion === 'v1' || apiVersion === '')) return readService(object)
   // Such a slice has host names instead of addresses. The load balancer cannot use them, and kube-proxy ignores them,
   // too.
@@ -66,40 +77,6 @@ export function toValue(object: unknown): Reading {
   const typo = typoIn(kind, apiVersion)
   return typo === undefined ? { kind: 'ignored' } : problem(typo, object)
 }
-
-/** The kinds that the mesh reads, with their apiVersion for hints. */
-const OUR_KINDS: Readonly<Record<string, string>> = {
-  Service: 'v1',
-  EndpointSlice: 'discovery.k8s.io/v1',
-  Endpoints: 'v1'
-}
-
-/**
- * A fault for an object that is nearly one of the kinds above, as in `kind: service`. kubectl refuses it, so it must
- * not be ignored silently. Custom resources have a group with a dot and may have any kind, as Knative's Service has.
- */
-function typoIn(kind: string, apiVersion: string): Fault | undefined {
-  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
-  if (group.includes('.') && group.toLowerCase() !== 'discovery.k8s.io') return undefined
-  const meant = nearest(kind, Object.keys(OUR_KINDS))
-  const version = meant === undefined ? undefined : OUR_KINDS[meant]
-  if (version === undefined || kind.length < KIND_CHARACTERS_MIN) return undefined
-  if (kind !== meant) {
-    return {
-      where: 'kind',
-      message: `kind ${quote(kind)} does not exist in the Kubernetes API`,
-      fix: `use ${meant}`
-    }
-  }
-  return {
-    where: 'apiVersion',
-    message: `apiVersion ${quote(apiVersion)} has no kind ${kind}`,
-    fix: `use ${version}`
-  }
-}
-
-// A shorter word may be the beginning of one of the kinds above without being a typing error.
-const KIND_CHARACTERS_MIN = 5
 
 // Limits of Kubernetes' validation. For the ports of a Service it has none, because the size of an object, about 1.5
 // MiB, bounds them; here the limit is the number of port numbers.
@@ -133,7 +110,20 @@ function readService(object: Fields): Reading {
     affinitySeconds: readAffinity(check, spec),
     publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false)
   }
-  return check.fault ? problem(check.fault, object) : withBalance(value, object, titleOf(object))
+  if (check.fault) return problem(check.fault, object)
+  return { ...withBalance(value, object, titleOf(object)), traits: readTraits(spec) }
+}
+
+function readServiceExport(object: Fields): Reading {
+  const check = new FieldCheck()
+  const { value, warning } = readExport(check, object, readNames(check, object))
+  if (check.fault) return problem(check.fault, object)
+  if (warning === undefined) return { kind: 'serviceExport', value }
+  return {
+    kind: 'serviceExport',
+    value,
+    warning: { ...warning, where: `${titleOf(object)}: ${warning.where}` }
+  }
 }
 
 /**
@@ -390,7 +380,13 @@ function problem(fault: Fault, object: Fields): Reading {
 
 /** The record key that an object with these names has, for the last good form of a broken manifest. */
 function keyOfObject(kind: unknown, names: readonly string[]): string | undefined {
-  const prefix = kind === 'Service' ? 'svc' : kind === 'EndpointSlice' ? 'eps' : undefined
+  const prefix = typeof kind === 'string' ? KEY_PREFIXES[kind] : undefined
   if (prefix === undefined || names.length === 0) return undefined
   return names.length === 2 ? `${prefix}/${names.join('/')}` : `${prefix}/default/${names[0]}`
+}
+
+const KEY_PREFIXES: Readonly<Record<string, string>> = {
+  Service: 'svc',
+  EndpointSlice: 'eps',
+  ServiceExport: 'exp'
 }

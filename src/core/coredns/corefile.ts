@@ -6,7 +6,7 @@
 // plugin once in each block. At its start CoreDNS waits for the blocks one after another, at least 0.1 s each. With
 // more than about a hundred clusters, forward to the agent's own responder instead (`forwardCorefile`).
 import type { DomainName } from '../dns/record.ts'
-import { clusterZone, MERGED_ZONES } from '../model/zones.ts'
+import { CLUSTERSET_ZONE, clusterZone, MERGED_ZONES } from '../model/zones.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
 import { ALL } from './feed.ts'
 import { reverseZones } from './reverse-zones.ts'
@@ -15,6 +15,8 @@ import { reverseZones } from './reverse-zones.ts'
 interface CorefileOptions {
   /** The URL of the feed: "http://127.0.0.1:948". */
   readonly feedUrl: string
+  /** The addresses of the agent's DNS responder: "10.0.0.2:53". Without them, the file leaves clusterset.local out. */
+  readonly responders?: readonly string[]
   /** The addresses that CoreDNS listens on; without them, all addresses. */
   readonly bind?: readonly string[]
   /** The port that CoreDNS listens on. Default: 53. */
@@ -53,11 +55,14 @@ export function corefile(view: MeshView, options: CorefileOptions): string {
       'loadbalance'
     ])
   const blocks = clusters.map((cluster) => feedBlock(cluster.name, zonesOf(cluster, owned)))
-  return document([...blocks, feedBlock(ALL, MERGED_ZONES)], options)
+  // Names of clusterset.local have a form that the plugin does not make of Services: "<host>.<cluster>.<service>…".
+  const forwarded =
+    options.responders === undefined ? [] : [forwardBlock([CLUSTERSET_ZONE], options.responders, options)]
+  const merged = MERGED_ZONES.filter((zone) => zone !== CLUSTERSET_ZONE)
+  return document([...blocks, feedBlock(ALL, merged), ...forwarded], options)
 }
 
 interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
-  /** The addresses of the agent's DNS responder: "10.0.0.2:53". */
   readonly responders: readonly string[]
 }
 
@@ -68,13 +73,17 @@ interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
 export function forwardCorefile(view: MeshView, options: ForwardCorefileOptions): string {
   const owned = new Set<DomainName>()
   const zones = [...view.clusters.values()].flatMap((cluster) => zonesOf(cluster, owned))
-  const responders = options.responders.map((address) => checked(address, ADDRESS)).join(' ')
-  const mesh = block([...zones, ...MERGED_ZONES], options, [
-    `forward . ${responders} {`,
-    '    max_fails 0',
-    '}'
-  ])
-  return document([mesh], options)
+  return document([forwardBlock([...zones, ...MERGED_ZONES], options.responders, options)], options)
+}
+
+/** The block of zones that the agent's responder answers. */
+function forwardBlock(
+  zones: readonly DomainName[],
+  responders: readonly string[],
+  options: Omit<CorefileOptions, 'feedUrl'>
+): string {
+  const addresses = responders.map((address) => checked(address, ADDRESS)).join(' ')
+  return block(zones, options, [`forward . ${addresses} {`, '    max_fails 0', '}'])
 }
 
 /** The Corefile of an agent that is in no mesh: all names go upstream. */

@@ -13,6 +13,7 @@
 //      forget it, too. A withdrawn cluster keeps its collection, as it keeps its zone, and is left out of `all`.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
+import { isClustersetKey } from '../model/zones.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view/view.ts'
 import { Collection, type ChangedObject, type Entry, type ServiceChange } from './collection.ts'
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
@@ -178,7 +179,8 @@ export class Feed {
       for (const key of changedKeys(before.get(name), after.get(name))) keys.add(key)
     }
     for (const key of new Set([...this.#balanced.keys(), ...balanced.keys()]))
-      if (this.#balanced.get(key) !== balanced.get(key)) keys.add(key)
+      // The feed has no collection for clusterset.local: CoreDNS forwards that zone to the responder.
+      if (this.#balanced.get(key) !== balanced.get(key) && !isClustersetKey(key)) keys.add(key)
     this.#balanced = balanced
     const changes = Array.from(keys, (key): ServiceChange => {
       const holders: Holder[] = []

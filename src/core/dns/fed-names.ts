@@ -8,6 +8,7 @@
 import { decodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
 import type { Cidr, ClusterName, EndpointSliceValue, Ip } from '../model/values.ts'
+import { withinLimits } from '../view/clusterset.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import { createNames, type Names } from './names.ts'
 import type { NamesMessage } from './names-feed.ts'
@@ -20,6 +21,9 @@ interface Fed {
   /** The number of services in each namespace. */
   readonly namespaces: Map<string, number>
   readonly reverse: ReverseTable
+  /** The services with a ServiceExport, and those of them within the limits; undefined: to be found again. */
+  readonly exports: Set<string>
+  exported: ReadonlySet<string> | undefined
   /** The number of the feed that sent this cluster last; `feeds` has it for each service. */
   feed: number
   readonly feeds: Map<string, number>
@@ -69,6 +73,7 @@ export class FedNames {
       withdrawn: (cluster) => this.#withdrawn.has(cluster),
       serverAddresses: this.#servers,
       balanced: this.#balanced,
+      exported: ({ name }) => this.#exported(name),
       serial: ++this.#serial,
       previous: { reverse: new Map([...this.#clusters].map(([name, { reverse }]) => [name, reverse])) }
     })
@@ -107,6 +112,13 @@ export class FedNames {
     }
   }
 
+  /** The exports of a cluster. `services` is edited in place, so the list is kept beside it. */
+  #exported(name: ClusterName): ReadonlySet<string> {
+    const fed = this.#of(name)
+    fed.exported ??= withinLimits([...fed.exports])
+    return fed.exported
+  }
+
   #of(name: ClusterName): Fed {
     const fed = this.#clusters.get(name)
     if (fed === undefined) throw new Error(`the cluster ${name} was not told`)
@@ -134,6 +146,8 @@ export class FedNames {
         services,
         namespaces: new Map(),
         reverse: new ReverseTable(),
+        exports: new Set(),
+        exported: undefined,
         feed: this.#feed,
         feeds: new Map()
       })
@@ -162,6 +176,7 @@ export class FedNames {
     }
     if (before !== undefined) fed.reverse.forget(before)
     fed.services.set(key, view)
+    noteExport(fed, key, value.clusterset !== undefined)
     fed.feeds.set(key, this.#feed)
     fed.reverse.learn(key, view)
     if (before === undefined) this.#count(fed, value.namespace, 1)
@@ -172,6 +187,7 @@ export class FedNames {
     const view = fed.services.get(key)
     if (view === undefined) return
     fed.services.delete(key)
+    noteExport(fed, key, false)
     fed.feeds.delete(key)
     fed.reverse.forget(view)
     this.#count(fed, view.service.namespace, -1)
@@ -201,6 +217,14 @@ export class FedNames {
       else this.#forgetServices(fed)
     }
   }
+}
+
+/** Notes whether a service has a ServiceExport. */
+function noteExport(fed: Fed, key: string, isExported: boolean): void {
+  if (fed.exports.has(key) === isExported) return
+  if (isExported) fed.exports.add(key)
+  else fed.exports.delete(key)
+  fed.exported = undefined
 }
 
 // Every address is accepted, because the agent has checked slices against their cluster's certificate.

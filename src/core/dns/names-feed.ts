@@ -42,7 +42,7 @@ export type NamesMessage =
    */
   | { readonly kind: 'whole' }
   | { readonly kind: 'withdrawn'; readonly clusters: readonly ClusterName[] }
-  /** The address in merged zones of each service that a policy balances: all of them, in place of those before. */
+  /** The address in merged zones of each balanced service, by its key: all of them, in place of those before. */
   | { readonly kind: 'balanced'; readonly addresses: readonly (readonly [key: string, address: Ip])[] }
   /** The addresses of `ns.dns.<zone>`. */
   | { readonly kind: 'servers'; readonly addresses: readonly Ip[] }

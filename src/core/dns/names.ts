@@ -4,6 +4,7 @@
 // - `cluster.<name>` for every cluster of the view. A withdrawn cluster keeps its zone: its addresses are stable, and
 //   the load balancer refuses connections to them at once. A missing name would instead stay in caches for a TTL.
 // - `cluster.all`: the merged answers of every cluster that is not withdrawn.
+// - `clusterset.local`: the services that ServiceExports export.
 // - `svc.cluster.<x>` and below for an x that is no cluster: NXDOMAIN, for five seconds. If the question were
 //   forwarded, the denial by the root servers would outlive the moment when x joins. Other names below `cluster.<x>`
 //   are forwarded, because `cluster.com` is a registered domain (docs/decisions/0002). So are all names of
@@ -14,7 +15,8 @@
 // Before a catalogue is complete the answer is SERVFAIL: in the cluster's own zone for all names; in `cluster.all`
 // for names that no complete cluster has, and for all names while no cluster is complete.
 import type { ClusterName, Ip } from '../model/values.ts'
-import { clusterZone, isClusterZone, MERGED_ZONES } from '../model/zones.ts'
+import { CLUSTERSET_ZONE, clusterZone, isClusterZone, MERGED_ZONES } from '../model/zones.ts'
+import { exportedKeys } from '../view/clusterset.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
 import {
   labelsOf,
@@ -46,8 +48,13 @@ interface NamesOptions {
   readonly withdrawn?: (cluster: ClusterName) => boolean
   /** The addresses of this responder, for `ns.dns.<zone>`. Default: none. */
   readonly serverAddresses?: readonly Ip[]
-  /** The one address in merged zones of each service that a policy balances, by "<namespace>/<name>". Default: none. */
+  /** The one address in merged zones of each balanced service, by its key (view/balanced.ts). Default: none. */
   readonly balanced?: ReadonlyMap<string, Ip>
+  /**
+   * The services that a cluster exports to `clusterset.local`. Default: exportedKeys, for maps of services that never
+   * change.
+   */
+  readonly exported?: (cluster: ClusterView) => ReadonlySet<string>
   /** The serial of the SOA: a number that grows with the view. Default: 1. */
   readonly serial?: number
   /** The Names of the view before, whose reverse index is continued. */
@@ -79,6 +86,7 @@ interface ZoneSummary {
  */
 export function createNames(options: NamesOptions): Names {
   const { view, withdrawn = () => false, serverAddresses = [], balanced, serial = 1, previous } = options
+  const { exported = ({ services }: ClusterView) => exportedKeys(services) } = options
   const clusters = [...view.clusters.values()]
   const reverse = new Map(
     clusters.map(({ name }): [ClusterName, ReverseLookup] => [
@@ -104,6 +112,7 @@ export function createNames(options: NamesOptions): Names {
   const certain = complete.length > 0 && complete.length === live.length
   const merged = { ...served, sources: complete, certain, balanced }
   for (const origin of MERGED_ZONES) zones.set(origin, { ...merged, origin, label: origin })
+  zones.set(CLUSTERSET_ZONE, clustersetZone(merged, { clusters, withdrawn, exported }))
 
   return {
     reverse,
@@ -111,10 +120,13 @@ export function createNames(options: NamesOptions): Names {
     answer: (question) => answerWithin(question, ALIAS_HOPS),
 
     zones: () =>
-      Array.from(zones.values(), ({ origin, sources }) => ({
+      Array.from(zones.values(), ({ origin, sources, exported: exports }) => ({
         zone: origin,
         state: sources.length > 0 ? 'serving' : 'not synced',
-        names: sources.reduce((sum, { services }) => sum + services.size, 0)
+        names:
+          exports === undefined
+            ? sources.reduce((sum, { services }) => sum + services.size, 0)
+            : new Set(exports.flatMap((source) => [...source.exported])).size
       }))
   }
 
@@ -192,6 +204,38 @@ export function createNames(options: NamesOptions): Names {
       )
     }
     return FORWARD
+  }
+}
+
+/**
+ * The zone of ServiceExports. Exports count while their cluster is withdrawn, too: type and ports of a service must not
+ * depend on tunnels.
+ */
+function clustersetZone(
+  merged: Pick<Zone, 'balanced' | 'serverAddresses' | 'serial'>,
+  {
+    clusters,
+    withdrawn,
+    exported
+  }: {
+    readonly clusters: readonly ClusterView[]
+    readonly withdrawn: (cluster: ClusterName) => boolean
+    readonly exported: (cluster: ClusterView) => ReadonlySet<string>
+  }
+): Zone {
+  const sources = clusters.filter(isComplete)
+  return {
+    ...merged,
+    origin: CLUSTERSET_ZONE,
+    label: CLUSTERSET_ZONE,
+    sources,
+    certain: sources.length > 0 && clusters.every(({ name, complete }) => complete || withdrawn(name)),
+    exported: sources.map((cluster) => ({
+      name: cluster.name,
+      services: cluster.services,
+      exported: exported(cluster),
+      isWithdrawn: withdrawn(cluster.name)
+    }))
   }
 }
 

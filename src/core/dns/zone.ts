@@ -1,16 +1,17 @@
 // One zone: `cluster.<name>` with one source, or `cluster.all` with every cluster that is not withdrawn. Both answer
-// by the same rules.
+// by the same rules; `clusterset.local` has other names (clusterset-names.ts) and the same records.
 // Which names exist, and with which types, is the same as in CoreDNS 1.15's kubernetes plugin, so that pods get the
 // same answer from both (docs/decisions/0009). Four rules look odd and are intended: an empty non-terminal is NODATA,
 // but TXT there is NXDOMAIN; "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its
 // SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
-import { serviceDomain } from '../model/zones.ts'
 import { mergedService } from '../view/balanced.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { findExported, type ExportedSource } from './clusterset-names.ts'
+import { serviceNode, targetsNode, type HolderTargets, type Node, type Services } from './node.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
-import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
+import { endpointNames, portTargets } from './service-names.ts'
 
 /** A zone and the clusters that it is answered from. */
 export interface Zone {
@@ -21,8 +22,10 @@ export interface Zone {
    * Clusters with a complete catalogue. An incomplete one is left out, because half an answer looks like a whole one.
    */
   readonly sources: readonly ClusterView[]
-  /** In a merged zone: the one address of each service that a policy balances, by "<namespace>/<name>". */
+  /** In a merged zone: the one address of each balanced service, by its key (view/balanced.ts). */
   readonly balanced?: ReadonlyMap<string, Ip> | undefined
+  /** In `clusterset.local`: the sources with what they export. Only these names exist then. */
+  readonly exported?: readonly ExportedSource[]
   /**
    * False: an absent name may still appear with the rest of a catalogue, so the answer is SERVFAIL instead of
    * NXDOMAIN.
@@ -87,6 +90,7 @@ export function soaOf(zone: Zone): DnsRecord {
   }
 }
 
+const NO_ADDRESSES: ReadonlyMap<string, Ip> = new Map()
 const ABSENT: Found = { kind: 'absent' }
 const NODATA: Found = { kind: 'records', answers: [], additionals: [] }
 
@@ -94,24 +98,10 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
   return { kind: 'records', answers, additionals }
 }
 
-/** What exists at a name, independent of the type of the question. */
-type Node =
-  | { readonly kind: 'absent' }
-  /** The name has no records, but names below it do. */
-  | { readonly kind: 'empty' }
-  | { readonly kind: 'alias'; readonly target: DomainName }
-  | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }
-
-/** The addresses and ports that one cluster's service has at a name. */
-interface HolderTargets {
-  readonly cluster: ClusterName
-  readonly service: ServiceView
-  readonly targets: readonly Target[]
-}
-
 /** Returns what exists at a name, by the schema of DNS-Based Service Discovery. */
 function find(zone: Zone, labels: readonly string[]): Node {
-  const { sources } = zone
+  const { sources, exported, balanced = NO_ADDRESSES } = zone
+  if (exported !== undefined) return findExported({ sources: exported, addresses: balanced }, labels)
   const [below, namespace, service, ...left] = labels.toReversed()
   // Names of pods by their address ("10-1-2-3.shop.pod") do not exist in the mesh.
   if (below === 'pod') return namespace === undefined ? { kind: 'empty' } : { kind: 'absent' }
@@ -134,9 +124,6 @@ function find(zone: Zone, labels: readonly string[]): Node {
   return targetsNode(own, key, (view) => portTargets(view, port, protocol))
 }
 
-/** A cluster, or all of them in the place of one. */
-type Services = Pick<ClusterView, 'name' | 'services'>
-
 /**
  * A service that a policy balances has one address in a merged zone, that of the load balancer, and its SRV records
  * point to its name there. The names of its endpoints stay those of their clusters. Returns undefined for other services.
@@ -152,35 +139,6 @@ function balancedSource({ origin, sources, balanced }: Zone, key: string): reado
   const service = mergedService([first, ...others], address)
   const name = origin.slice(origin.indexOf('.') + 1) as ClusterName
   return [{ name, services: new Map([[key, { service, slices: [] }]]) }]
-}
-
-/**
- * Returns what exists at a service's name. A CNAME cannot have other records beside it, so addresses win over
- * aliases. Of several aliases, that of the first cluster in `sources` is taken.
- */
-function serviceNode(sources: readonly Services[], key: string): Node {
-  let alias: DomainName | undefined
-  const node = targetsNode(sources, key, (view) => {
-    const names = serviceNames(view)
-    if (names.kind === 'alias') alias ??= names.target
-    return names.kind === 'targets' ? names.targets : undefined
-  })
-  return node.kind === 'absent' && alias !== undefined ? { kind: 'alias', target: alias } : node
-}
-
-/** The targets of all sources. `targetsOf` returns undefined when a cluster's service has no such name. */
-function targetsNode(
-  sources: readonly Services[],
-  key: string,
-  targetsOf: (view: ServiceView) => readonly Target[] | undefined
-): Node {
-  const held: HolderTargets[] = []
-  for (const { name, services } of sources) {
-    const service = services.get(key)
-    const targets = service && targetsOf(service)
-    if (service !== undefined && targets !== undefined) held.push({ cluster: name, service, targets })
-  }
-  return held.length === 0 ? { kind: 'absent' } : { kind: 'targets', held }
 }
 
 /** The records of one type from the targets at a name. */
@@ -207,16 +165,15 @@ function ofTargets(
 }
 
 /**
- * SRV records with their addresses as additionals. The targets are names in the zone of their own cluster, so those
- * of `cluster.all` resolve to one cluster each.
+ * SRV records with their addresses as additionals. The targets in `cluster.all` are names in the zones of the clusters,
+ * so they resolve to one cluster each.
  */
 function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
   const answers = new Map<string, DnsRecord>()
   const additionals = new Map<string, DnsRecord>()
   const total = held.reduce((sum, { targets }) => sum + targets.length, 0)
   const weight = Math.max(1, Math.floor(100 / Math.max(1, total)))
-  for (const { cluster, service, targets } of held) {
-    const domain = serviceDomain(cluster, service.service)
+  for (const { domain, targets } of held) {
     for (const { label, address, port } of targets) {
       if (port === undefined) continue
       const target = label === '' ? domain : `${label}.${domain}`

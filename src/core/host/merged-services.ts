@@ -4,12 +4,12 @@
 //   1. The result of `follow` depends on its input alone.
 //   2. A merged service that did not change is the same object as before, so that the Balancer does no work for it.
 import { chooseClusters, type Candidate, type ClusterShare } from './cluster-choice.ts'
-import type { Cidr, ClusterName, EndpointSliceValue } from '../model/values.ts'
+import type { Cidr, ClusterName, EndpointSliceValue, ServiceValue } from '../model/values.ts'
 import { familyOf } from '../model/cidr.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import { cutSlices, useCounts } from './virtual-servers.ts'
 import {
-  mergedService,
+  serviceOf,
   type BalancedHolder,
   type BalancedService,
   type BalancedServices
@@ -26,10 +26,11 @@ export interface ChoiceFacts {
 
 /** Returns the shares of the clusters that have a balanced service. */
 export function sharesOf(
-  { policy, holders, address }: BalancedService,
+  balanced: BalancedService,
   { self, isWithdrawn, rttMs }: ChoiceFacts
 ): readonly ClusterShare[] {
-  const merged = mergedService(holders, address)
+  const { policy, holders, address } = balanced
+  const merged = serviceOf(balanced)
   return chooseClusters(
     policy,
     holders.map(({ cluster, view }): Candidate => {
@@ -48,6 +49,7 @@ export function sharesOf(
 
 interface Kept {
   readonly holders: readonly BalancedHolder[]
+  readonly agreed: ServiceValue | undefined
   readonly choice: string
   readonly view: ServiceView
 }
@@ -73,7 +75,7 @@ export class MergedServices {
   }
 
   #follow(service: BalancedService, facts: ChoiceFacts): Kept {
-    const { key, address, holders, from } = service
+    const { key, address, holders, from, agreed } = service
     const shares = sharesOf(service, facts)
     const choice = [
       address,
@@ -83,21 +85,20 @@ export class MergedServices {
     const before = this.#kept.get(key)
     const isSame =
       before?.choice === choice &&
+      before.agreed === agreed &&
       before.holders.length === holders.length &&
       before.holders.every(({ view }, index) => view === holders[index]?.view)
-    return isSame ? before : { holders, choice, view: mergedView(service, shares) }
+    return isSame ? before : { holders, choice, agreed, view: mergedView(service, shares) }
   }
 }
 
-function mergedView(
-  { holders, address, from }: BalancedService,
-  shares: readonly ClusterShare[]
-): ServiceView {
+function mergedView(balanced: BalancedService, shares: readonly ClusterShare[]): ServiceView {
+  const { holders, from, address } = balanced
   // The ports of the cluster whose policy is in force come first, so that its numbers count.
   const [first, ...others] = holders.toSorted(
     (a, b) => Number(b.cluster === from) - Number(a.cluster === from)
   )
-  const service = mergedService(first === undefined ? holders : [first, ...others], address)
+  const service = serviceOf(first === undefined ? balanced : { ...balanced, holders: [first, ...others] })
   const shareOf = new Map(shares.map((share) => [share.cluster, share]))
   const slices: EndpointSliceValue[] = []
   const weights: number[] = []

@@ -199,6 +199,7 @@ interface Resource {
 export const RESOURCES: readonly Resource[] = [
   row('Namespace', '/api/v1', 'namespaces', false),
   row('SecurityContextConstraints', '/apis/security.openshift.io/v1', 'securitycontextconstraints', false),
+  row('CustomResourceDefinition', '/apis/apiextensions.k8s.io/v1', 'customresourcedefinitions', false),
   row('ServiceAccount', '/api/v1', 'serviceaccounts', true),
   row('ClusterRole', '/apis/rbac.authorization.k8s.io/v1', 'clusterroles', false),
   row('ClusterRoleBinding', '/apis/rbac.authorization.k8s.io/v1', 'clusterrolebindings', false),

@@ -112,6 +112,32 @@ export interface ServiceValue {
    * reads it). The field is absent when there is none.
    */
   readonly balance?: string
+  /** What the ServiceExport of the same name adds; absent when there is none. */
+  readonly clusterset?: ClustersetExport
+}
+
+/**
+ * A ServiceExport (multicluster.x-k8s.io), and the fields of its Service that only the Multi-Cluster Services API needs.
+ * view/clusterset.ts makes one service of the exports of all clusters.
+ */
+export interface ClustersetExport {
+  /** When the ServiceExport was created, in Unix seconds; 0: it does not say so. */
+  readonly exportedAt: number
+  /** The address families of the Service, the first one first; empty when it names none. */
+  readonly ipFamilies: readonly (4 | 6)[]
+  /** spec.internalTrafficPolicy of the Service; '' when it is not set. */
+  readonly internalTrafficPolicy: '' | 'Cluster' | 'Local'
+  /** spec.trafficDistribution of the Service, as in "PreferClose"; '' when it is not set. */
+  readonly trafficDistribution: string
+  /** Labels and annotations for the ServiceImports, in the order of their keys. */
+  readonly labels: readonly Attribute[]
+  readonly annotations: readonly Attribute[]
+}
+
+/** A label or an annotation: a qualified name of Kubernetes, and printable ASCII. */
+export interface Attribute {
+  readonly key: string
+  readonly value: string
 }
 
 /** A port that every endpoint of a slice serves; matched to a port of the Service by name and protocol. */

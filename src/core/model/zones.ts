@@ -2,16 +2,20 @@
 // names of clusters and meshctl read it, so a new zone is one row here.
 //
 // - `cluster.<name>` for each cluster of the mesh;
-// - the merged zones: each has the services of all clusters that are not withdrawn;
+// - the merged zones: `cluster.all` has the services of all clusters that are not withdrawn, `clusterset.local` those
+//   that ServiceExports export (docs/mcs.md);
 // - the reverse zones inside the prefixes of the mesh (dns/arpa.ts).
 // Source: Kubernetes DNS-Based Service Discovery 1.1.0, for the names inside a zone.
 import type { ServiceValue } from './values.ts'
+
+/** The zone of the Multi-Cluster Services API (KEP-1645). */
+export const CLUSTERSET_ZONE = 'clusterset.local'
 
 /**
  * Zones that answer for all clusters together, in lower case and without a final dot. Each has two labels, because
  * the name function finds a zone by the last two labels of a question (test/core/model/zones.test.ts).
  */
-export const MERGED_ZONES: readonly string[] = ['cluster.all']
+export const MERGED_ZONES: readonly string[] = ['cluster.all', CLUSTERSET_ZONE]
 
 /**
  * The domain of a Kubernetes cluster's own services, unless the cluster was set up with another. The mesh never
@@ -35,6 +39,24 @@ export function serviceDomain(
   { name, namespace }: Pick<ServiceValue, 'name' | 'namespace'>
 ): string {
   return `${name}.${namespace}.svc.${clusterZone(cluster)}`
+}
+
+/** Returns the name of a service in `clusterset.local`. */
+export function clustersetDomain({ name, namespace }: Pick<ServiceValue, 'name' | 'namespace'>): string {
+  return `${name}.${namespace}.svc.${CLUSTERSET_ZONE}`
+}
+
+/**
+ * Returns the key of a service of `clusterset.local` among the addresses of merged zones. The key of a service of
+ * `cluster.all` is "<namespace>/<name>" alone, and no name of Kubernetes has the "@".
+ */
+export function clustersetKey(serviceKey: string): string {
+  return `${serviceKey}@${CLUSTERSET_ZONE}`
+}
+
+/** Whether a key among the addresses of merged zones is that of a service of `clusterset.local`. */
+export function isClustersetKey(key: string): boolean {
+  return key.endsWith(`@${CLUSTERSET_ZONE}`)
 }
 
 /**

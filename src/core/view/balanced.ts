@@ -1,15 +1,19 @@
-// The services that a policy balances over clusters, with the address of each: the name in `cluster.all` has that one
-// address, and the load balancer of the asking host divides its traffic (docs/balancing.md, docs/decisions/0070).
-// Load balancer, DNS and feed read this one list.
+// The services that are balanced over clusters, with the address of each: the name in a merged zone has that one
+// address, and the load balancer of the asking host divides its traffic. In `cluster.all` these are the services with a
+// policy (docs/balancing.md, docs/decisions/0070), in `clusterset.local` all that are exported and not headless
+// (docs/mcs.md, docs/decisions/0072). Load balancer, DNS and feed read this one list.
 // Invariants
 //   1. The list is a pure function of view, prefix and order, so all agents of a cluster have the same addresses.
 //   2. An address depends on the name of its service alone, except when two names draw the same one.
 //   3. About a service that the own cluster has, the own cluster alone decides: no member draws its traffic away.
 //   4. A cluster decides about at most POLICIES_PER_CLUSTER_MAX services, so it cannot use up the addresses of others.
+//   5. The addresses of `cluster.all` are drawn first, so no ServiceExport moves one of them.
 import { bytesToIp, cidrToPrefix, familyOf } from '../model/cidr.ts'
 import { parseBalance, type BalanceFault, type BalancePolicy } from '../model/balance-policy.ts'
 import { hashText, mixBits } from '../model/hash.ts'
 import type { Cidr, ClusterName, Ip, ServicePort, ServiceValue } from '../model/values.ts'
+import { clustersetKey } from '../model/zones.ts'
+import { clustersetServices, type ClustersetService } from './clusterset.ts'
 import type { ClusterView, MeshView, ServiceView } from './view.ts'
 
 /** One cluster's part of a balanced service. */
@@ -26,11 +30,13 @@ export interface Overruled {
   readonly fault?: BalanceFault
 }
 
-/** A service whose name in `cluster.all` is one address of the load balancer. */
+/** A service whose name in a merged zone is one address of the load balancer. */
 export interface BalancedService {
-  /** "<namespace>/<name>" */
+  /** "<namespace>/<name>"; for a service of `clusterset.local` that of clustersetKey (model/zones.ts). */
   readonly key: string
   readonly address: Ip
+  /** The service without an address, where its exports have settled it; absent: mergedService makes it of the holders. */
+  readonly agreed?: ServiceValue
   /** The policy in force, its text, and the cluster that wrote it. */
   readonly policy: BalancePolicy
   readonly text: string
@@ -54,7 +60,7 @@ export interface UnbalancedService {
   readonly policies: readonly Overruled[]
 }
 
-/** The services with a policy, by "<namespace>/<name>". */
+/** The services by their keys. */
 export type BalancedServices = ReadonlyMap<string, BalancedService>
 
 interface BalancedOptions {
@@ -86,8 +92,48 @@ export function balancedServices(
     const address = decided && addressFor(key, prefix, taken)
     if (decided !== undefined && address !== undefined) found.set(key, { key, address, ...decided })
   }
+  for (const exported of clustersetServices(view)) {
+    if (exported.service.headless) continue
+    const key = clustersetKey(exported.key)
+    const address = addressFor(key, prefix, taken)
+    if (address !== undefined)
+      found.set(key, { key, address, agreed: exported.service, ...decideExport(view, exported) })
+  }
   return found
 }
+
+/** Returns the service that a balanced name stands for, with its address. */
+export function serviceOf({ agreed, holders, address }: BalancedService): ServiceValue {
+  return agreed === undefined ? mergedService(holders, address) : { ...agreed, clusterIps: [address] }
+}
+
+/**
+ * Returns the policy of an exported service: that of the own cluster, else that of the oldest export that has one. Without
+ * any, trafficDistribution decides whether the own cluster's endpoints come first.
+ */
+function decideExport(view: MeshView, { exporters, exported }: ClustersetService): Decided {
+  const age = new Map(exporters.map(({ cluster }, index) => [cluster, index]))
+  const [first, ...others] = exporters
+  const holders: Decided['holders'] = [first, ...others]
+  const order = (left: ClusterName, right: ClusterName): number =>
+    (age.get(left) ?? 0) - (age.get(right) ?? 0)
+  const decided = decideAmong(holders, { view, order, decides: () => true })
+  if (decided !== undefined) return decided
+  const { trafficDistribution } = exported
+  const isClose = CLOSE.has(trafficDistribution)
+  return {
+    policy: isClose ? LOCAL_FIRST : SPREAD,
+    text: isClose ? `local-first (trafficDistribution: ${trafficDistribution})` : 'spread',
+    from: first.cluster,
+    overruled: [],
+    holders
+  }
+}
+
+/** Values of spec.trafficDistribution that ask for near endpoints (KEP-4444, KEP-3015). */
+const CLOSE: ReadonlySet<string> = new Set(['PreferClose', 'PreferSameZone', 'PreferSameNode'])
+const SPREAD: BalancePolicy = { only: [], preference: { kind: 'spread' } }
+const LOCAL_FIRST: BalancePolicy = { only: [], preference: { kind: 'local-first', ready: 1 } }
 
 /**
  * Returns the services with policies that `balanced`, the services of the same view, leaves out, in the order of their names:
@@ -100,7 +146,7 @@ export function unbalancedServices(view: MeshView, balanced: BalancedServices): 
       if (held.service.balance !== undefined && hasAddress(held) && !balanced.has(key)) keys.add(key)
   return [...keys].sort().map((key) => {
     const isOwn = isHeld(view.clusters.get(view.self), key)
-    const written = writtenFor(view, key)
+    const written = writtenBy(holdersOf(view, key))
     const valid = written.filter(({ parsed }) => parsed.kind === 'policy')
     const mine = valid.filter(({ cluster }) => !isOwn || cluster === view.self)
     const deciding = mine.some(({ cluster }) => decides(view.clusters.get(cluster), key))
@@ -163,13 +209,26 @@ function decide(
   key: string,
   order: (left: ClusterName, right: ClusterName) => number
 ): Decided | undefined {
-  const holders: BalancedHolder[] = []
-  for (const { name, services } of view.clusters.values()) {
-    const held = services.get(key)
-    if (held !== undefined && hasAddress(held)) holders.push({ cluster: name, view: held })
-  }
-  const written = writtenFor(view, key)
-    .filter(({ cluster }) => decides(view.clusters.get(cluster), key))
+  return decideAmong(holdersOf(view, key), {
+    view,
+    order,
+    decides: (cluster) => decides(view.clusters.get(cluster), key)
+  })
+}
+
+interface DecideOptions {
+  readonly view: Pick<MeshView, 'self'>
+  readonly order: (left: ClusterName, right: ClusterName) => number
+  /** Whether the policy of a cluster counts. */
+  readonly decides: (cluster: ClusterName) => boolean
+}
+
+function decideAmong(
+  holders: readonly BalancedHolder[],
+  { view, order, decides: mayDecide }: DecideOptions
+): Decided | undefined {
+  const written = writtenBy(holders)
+    .filter(({ cluster }) => mayDecide(cluster))
     .sort(
       (left, right) =>
         Number(right.cluster === view.self) - Number(left.cluster === view.self) ||
@@ -198,12 +257,19 @@ interface Written {
   readonly parsed: ReturnType<typeof parseBalance>
 }
 
-/** The policies that clusters wrote for a service with an address. */
-function writtenFor(view: MeshView, key: string): Written[] {
+/** The policies that the holders of a service wrote. */
+function writtenBy(holders: readonly BalancedHolder[]): Written[] {
+  return holders.flatMap(({ cluster, view }) => {
+    const text = view.service.balance
+    return text === undefined ? [] : [{ cluster, text, parsed: parseBalance(text) }]
+  })
+}
+
+/** The clusters whose service of this key has an address. */
+function holdersOf(view: MeshView, key: string): BalancedHolder[] {
   return [...view.clusters.values()].flatMap(({ name: cluster, services }) => {
     const held = services.get(key)
-    const text = held !== undefined && hasAddress(held) ? held.service.balance : undefined
-    return text === undefined ? [] : [{ cluster, text, parsed: parseBalance(text) }]
+    return held !== undefined && hasAddress(held) ? [{ cluster, view: held }] : []
   })
 }
 

@@ -5,8 +5,8 @@
 //   2. The last stop is a fault only where every connection ends there. A cluster that is left out is none: the policy
 //      wants it so, or its tunnel has a fault of its own.
 import type { Ip, Protocol } from '../model/values.ts'
-import { serviceDomain } from '../model/zones.ts'
-import { mergedService } from '../view/balanced.ts'
+import { clustersetDomain, isClustersetKey, serviceDomain } from '../model/zones.ts'
+import { serviceOf, type BalancedService } from '../view/balanced.ts'
 import { fault, passes, type Stop, type WhyFacts } from './stop.ts'
 
 /**
@@ -28,11 +28,12 @@ export function balancedWay(
 ): BalancedWay | undefined {
   const found = balanced?.values().find(({ address }) => address === to.ip)
   if (found === undefined) return undefined
-  const { key, text, from, holders } = found
-  const service = mergedService(holders, to.ip)
+  const { text, from } = found
+  const service = serviceOf(found)
+  const key = `${service.namespace}/${service.name}`
   const of = passes(
     'service',
-    `${to.ip} is the address of ${serviceDomain('all', service)} in this cluster; the policy of ${from} divides its connections: ${text}`
+    `${to.ip} is the address of ${nameOf(found)} in this cluster; the policy of ${from} divides its connections: ${text}`
   )
   const port = service.ports.find(
     (one) => (to.port ?? one.port) === one.port && (to.protocol ?? one.protocol) === one.protocol
@@ -50,6 +51,12 @@ export function balancedWay(
     ],
     connect
   }
+}
+
+/** The name in its merged zone. */
+function nameOf(balanced: BalancedService): string {
+  const service = serviceOf(balanced)
+  return isClustersetKey(balanced.key) ? clustersetDomain(service) : serviceDomain('all', service)
 }
 
 /**

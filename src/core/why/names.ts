@@ -3,7 +3,13 @@
 // on whether a name exists.
 import { nearest } from '../model/nearest.ts'
 import type { Ip } from '../model/values.ts'
-import { clusterZone, KUBERNETES_DOMAIN, MERGED_ZONES, serviceDomain } from '../model/zones.ts'
+import {
+  CLUSTERSET_ZONE,
+  clusterZone,
+  KUBERNETES_DOMAIN,
+  MERGED_ZONES,
+  serviceDomain
+} from '../model/zones.ts'
 import type { ClusterView } from '../view/view.ts'
 import { fault, note, passes, type Stop, type WhyFacts } from './stop.ts'
 
@@ -100,6 +106,7 @@ function absent(name: string, facts: Facts): Stop {
       `the name of a service is <service>.<namespace>.svc.${zone}`
     )
   const key = `${namespace}/${service}`
+  if (zone === CLUSTERSET_ZONE) return notExported(key, facts)
   return cluster === undefined
     ? missingEverywhere(key, facts)
     : missingIn(cluster, key, { name, hasHost: labels.length > 5 }, facts)
@@ -179,6 +186,26 @@ function missingEverywhere(key: string, { view, withdrawn }: Facts): Stop {
     'name',
     `no cluster exports a service ${key}`,
     meant === undefined ? '`meshctl services` lists all services' : `did you mean ${meant}?`
+  )
+}
+
+/** The name is in the zone of ServiceExports: no cluster exports the service, or it is headless and no endpoint is ready. */
+function notExported(key: string, { view }: Facts): Stop {
+  const having = [...view.clusters.values()].filter((one) => one.services.has(key))
+  const exporting = having.filter((one) => one.services.get(key)?.service.clusterset !== undefined)
+  if (exporting.length > 0)
+    return fault(
+      'name',
+      `no endpoint of service ${key} that a tunnel leads to is ready; ${listed(exporting.map(({ name }) => name))} ${exporting.length === 1 ? 'exports' : 'export'} it`,
+      `look at its endpoints there: ${kubectl(key)}; \`meshctl peers\` shows the tunnels`
+    )
+  const [namespace, service] = key.split('/')
+  return fault(
+    'name',
+    having.length === 0
+      ? `no cluster exports a service ${key}`
+      : `service ${key} of ${listed(having.map(({ name }) => name))} has no ServiceExport`,
+    `make a ServiceExport ${service} in the namespace ${namespace} of a cluster that has the Service; its conditions say what is missing`
   )
 }
 

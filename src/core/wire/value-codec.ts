@@ -6,6 +6,7 @@ import { BALANCE_TEXT } from '../model/balance-policy.ts'
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
+import { decodeClusterset, encodeClusterset } from './clusterset-codec.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
 import {
   keyOf,
@@ -211,7 +212,8 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
     // A policy that this version does not understand is still a valid record.
-    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE_TEXT) })
+    ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE_TEXT) }),
+    ...(service.clusterset && { clusterset: present('clusterset', decodeClusterset(service.clusterset)) })
   }
 }
 
@@ -278,7 +280,8 @@ function encodeService(service: ServiceValue) {
     externalName: service.externalName,
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
-    balance: service.balance ?? ''
+    balance: service.balance ?? '',
+    ...(service.clusterset && { clusterset: encodeClusterset(service.clusterset) })
   }
 }
 

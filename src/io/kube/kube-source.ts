@@ -1,9 +1,10 @@
-// A Kubernetes API as the source of this cluster's services. It follows four collections (reflector.ts), joins them in
+// A Kubernetes API as the source of this cluster's services. It follows four collections (reflector.ts) and the
+// ServiceExports where there are any (export-watch.ts), joins them in
 // a catalogue (core/catalog/live-catalog.ts), and reports snapshots as the folder of manifests does (io/manifests).
 // Invariants
 //   1. Events only mark a change; all events of one turn of the event loop become one snapshot.
-//   2. `whole` is false until Services, EndpointSlices and Namespaces were each listed completely. Until then the
-//      snapshot is empty and means "not known".
+//   2. `whole` is false until Services, EndpointSlices and Namespaces were each listed completely, and the ServiceExports
+//      are known. Until then the snapshot is empty and means "not known".
 //   3. An API that cannot be asked withdraws nothing; this is a problem until the API answers again.
 //   4. Of each object only the exported fields are kept, which saves most of its memory.
 import { type CatalogOptions, type Change, type Problem, toValue } from '../../core/catalog/catalog.ts'
@@ -13,11 +14,19 @@ import {
   exportFacts,
   type ExportPolicy
 } from '../../core/catalog/export-policy.ts'
+import { MCS_GROUP } from '../../core/catalog/read-export.ts'
+import { fieldsAt } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
-import { LiveCatalog, type ObjectName, type Settled } from '../../core/catalog/live-catalog.ts'
+import {
+  LiveCatalog,
+  type LiveExport,
+  type ObjectName,
+  type Settled
+} from '../../core/catalog/live-catalog.ts'
 import type { Snapshot } from '../../core/model/values.ts'
 import type { KubeClient } from './client.ts'
 import type { KubeError } from './errors.ts'
+import { createExportWatch } from './export-watch.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'
 import { createReflector, type Reflector, type ReflectorTiming } from './reflector.ts'
 
@@ -37,6 +46,8 @@ export interface KubeSourceOptions {
   readonly onNodes?: (nodes: readonly NodeFacts[]) => void
   /** Read with each snapshot, because prefixes are known only after a join. Call `refresh` when they change. */
   readonly catalogOptions?: () => CatalogOptions
+  /** Whether ServiceExports are followed. Default: true. */
+  readonly exports?: boolean
   /** Decides which services are exported. Default: all but default/kubernetes. */
   readonly policy?: ExportPolicy
   /** Tests replace times. */
@@ -55,9 +66,29 @@ export interface KubeSource {
   refresh(): void
   /** Ends all requests, and resolves when none is open. `onSnapshot` is not called afterwards. */
   stop(): Promise<void>
+  /** What the writer of ServiceImports and conditions needs of this cluster. */
+  readonly multicluster: OwnMulticluster
 }
 
-type Collection = 'services' | 'endpointSlices' | 'namespaces' | 'nodes'
+/** The side of the own cluster in the Multi-Cluster Services API, as it was last read. */
+export interface OwnMulticluster {
+  /** The version of the API that the cluster serves, as in "v1beta1"; undefined: none that is known. */
+  readonly version: string | undefined
+  /** Another number when exports or namespaces may have changed. */
+  readonly revision: number
+  /** All ServiceExports with what they export. */
+  exports(): readonly OwnExport[]
+  hasNamespace(name: string): boolean
+}
+
+/** A ServiceExport with the fields of the object that a new status needs. */
+interface OwnExport extends LiveExport {
+  readonly resourceVersion: string
+  readonly generation: number
+  readonly conditions: readonly Fields[]
+}
+
+type Collection = 'services' | 'endpointSlices' | 'namespaces' | 'nodes' | 'serviceExports'
 
 // The collections that must be listed before a snapshot is whole. Nodes only help to find prefixes.
 const NEEDED: readonly Collection[] = ['services', 'endpointSlices', 'namespaces']
@@ -70,6 +101,10 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
   const { client, policy = EXPORT_ALL } = options
   const live = new LiveCatalog(policy)
   const nodes = new Map<string, NodeFacts>()
+  const exports = new Map<string, Omit<OwnExport, keyof LiveExport>>()
+  const namespaces = new Set<string>()
+  let revision = 0
+  let areExportsKnown = options.exports === false
   const listed = new Set<Collection>()
   const troubles = new Map<Collection, KubeError>()
   const first = Promise.withResolvers<void>()
@@ -79,7 +114,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
   let scheduled = false
   let stopped = false
 
-  const collections: Readonly<Record<Collection, Reflector>> = {
+  const collections: Readonly<Record<Exclude<Collection, 'serviceExports'>, Reflector>> = {
     services: follow('services', {
       path: '/api/v1/services',
       onPut: (name, object) =>
@@ -105,8 +140,14 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
     }),
     namespaces: follow('namespaces', {
       path: '/api/v1/namespaces',
-      onPut: ({ name }, object) => live.setNamespace(name, askedToExport(object)),
-      onDelete: ({ name }) => live.setNamespace(name, undefined)
+      onPut: ({ name }, object) => {
+        namespaces.add(name)
+        live.setNamespace(name, askedToExport(object))
+      },
+      onDelete: ({ name }) => {
+        namespaces.delete(name)
+        live.setNamespace(name, undefined)
+      }
     }),
     nodes: follow('nodes', {
       path: '/api/v1/nodes',
@@ -115,8 +156,30 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
     })
   }
 
+  const exportWatch = createExportWatch({
+    client,
+    ...(options.timing && { timing: options.timing }),
+    onPut: (name, object) => {
+      exports.set(`${name.namespace}/${name.name}`, statusFactsOf(object))
+      const reading = toValue({ ...object, apiVersion: `${MCS_GROUP}/v1beta1`, kind: 'ServiceExport' })
+      live.setExport(name, { file: FILE, reading })
+      schedule()
+    },
+    onDelete: (name) => {
+      exports.delete(`${name.namespace}/${name.name}`)
+      live.setExport(name, undefined)
+      schedule()
+    },
+    onKnown: () => {
+      if (areExportsKnown) return
+      areExportsKnown = true
+      schedule()
+    },
+    onTrouble: (trouble) => setTrouble('serviceExports', trouble)
+  })
+
   function follow(
-    collection: Collection,
+    collection: Exclude<Collection, 'serviceExports'>,
     what: {
       readonly path: string
       readonly query?: Readonly<Record<string, string>>
@@ -170,12 +233,13 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
 
   function flush(): void {
     scheduled = false
+    revision++
     if (stopped) return
     if (nodesChanged && listed.has('nodes')) {
       nodesChanged = false
       options.onNodes?.([...nodes.values()])
     }
-    const whole = NEEDED.every((collection) => listed.has(collection))
+    const whole = areExportsKnown && NEEDED.every((collection) => listed.has(collection))
     if (!whole && troubles.size === 0) return
     tell(whole)
     first.resolve()
@@ -199,7 +263,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
       file: client.server,
       where: collection,
       message,
-      fix,
+      fix: collection === 'serviceExports' ? EXPORTS_FIX : fix,
       level: NEEDED.includes(collection) ? 'error' : 'warning',
       ofSource: true
     }))
@@ -208,7 +272,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
   async function stop(): Promise<void> {
     stopped = true
     first.resolve()
-    await Promise.all(Object.values(collections).map((each) => each.stop()))
+    await Promise.all([exportWatch, ...Object.values(collections)].map((each) => each.stop()))
   }
 
   return {
@@ -216,13 +280,42 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
       options.signal?.throwIfAborted()
       options.signal?.addEventListener('abort', () => void stop(), { once: true })
       for (const each of Object.values(collections)) each.start()
+      if (options.exports !== false) exportWatch.start()
       await first.promise
     },
     refresh: () => {
-      for (const each of Object.values(collections)) each.wake()
+      for (const each of [exportWatch, ...Object.values(collections)]) each.wake()
       schedule()
     },
-    stop
+    stop,
+    multicluster: {
+      get version() {
+        return exportWatch.version
+      },
+      get revision() {
+        return revision
+      },
+      exports: () =>
+        live.exports().flatMap((each) => {
+          const facts = exports.get(`${each.namespace}/${each.name}`)
+          return facts === undefined ? [] : [{ ...each, ...facts }]
+        }),
+      hasNamespace: (name) => namespaces.has(name)
+    }
+  }
+}
+
+const EXPORTS_FIX =
+  'install the chart with mcs.enabled=true, which gives this account its rights, or set mcs to off; the agent tries again'
+
+/** The fields of a ServiceExport that its next status depends on. */
+function statusFactsOf(object: Fields): Omit<OwnExport, keyof LiveExport> {
+  const { resourceVersion, generation } = fieldsAt(object, 'metadata')
+  const { conditions } = fieldsAt(object, 'status')
+  return {
+    resourceVersion: typeof resourceVersion === 'string' ? resourceVersion : '',
+    generation: typeof generation === 'number' ? generation : 0,
+    conditions: Array.isArray(conditions) ? conditions.filter(isFields) : []
   }
 }
 

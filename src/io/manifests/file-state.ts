@@ -240,11 +240,12 @@ function keysOf(items: readonly Item[]): readonly string[] {
 }
 
 function keyOfItem({ reading }: Item): string | undefined {
+  if (reading.kind === 'serviceExport') return `exp/${reading.value.namespace}/${reading.value.name}`
   return reading.kind === 'service' || reading.kind === 'endpointSlice' ? keyOf(reading.value) : undefined
 }
 
 function nameOf({ reading }: Item): string {
-  return reading.kind === 'service' || reading.kind === 'endpointSlice' ? reading.value.name : ''
+  return reading.kind === 'ignored' || reading.kind === 'problem' ? '' : reading.value.name
 }
 
 function stillCounts(problem: Problem): Problem {

@@ -11,6 +11,7 @@ const STEPS = [
   'keep',
   'resign',
   'undo',
+  'imports',
   'withdraw',
   'tell',
   'stop',
@@ -21,7 +22,7 @@ const STEPS = [
 ] as const
 type StepName = (typeof STEPS)[number]
 /** Steps without whose success the steps after them are done all the same. */
-const NEED_API: ReadonlySet<StepName> = new Set(['undo', 'remove'])
+const NEED_API: ReadonlySet<StepName> = new Set(['undo', 'imports', 'remove'])
 /** How an attempt at a step fails: before it has done anything, or when all its work was done. */
 type Failing = 'before' | 'after'
 
@@ -51,6 +52,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     source: { resign: act('resign') },
     sharedKey: { stop: act('keep'), remove: act('remove') },
     podDns: { undo: act('undo') },
+    multicluster: { undo: act('imports') },
     host: { cleanup: act('cleanup') },
     store: { forget: act('forget') },
     node: { current: () => made().then(() => identity) }
@@ -113,18 +115,18 @@ describe('leaving a mesh', () => {
   })
 
   it('gets out while the API server does not answer, and says what stays there', async () => {
-    const { departure, left } = membership({ undo: ['before'], remove: ['before'] })
+    const { departure, left } = membership({ undo: ['before'], imports: ['before'], remove: ['before'] })
     await assert.rejects(departure.run(), {
       message:
-        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
+        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and delete the ServiceImports (imports is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
     })
     assert.ok(departure.isOut)
-    assert.deepEqual([...left], ['undo', 'remove'])
+    assert.deepEqual([...left], ['undo', 'imports', 'remove'])
   })
 
   it('leaves zones and key to the other gateways of the cluster', async () => {
     const { departure, left } = membership({}, false)
     await departure.run()
-    assert.deepEqual([...left], ['undo', 'remove'])
+    assert.deepEqual([...left], ['undo', 'imports', 'remove'])
   })
 })

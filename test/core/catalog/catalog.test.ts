@@ -367,7 +367,7 @@ describe('a catalog', () => {
       ['PodDisruptionBudget', 'policy/v1'],
       ['Ingress', 'networking.k8s.io/v1'],
       ['ServiceCIDR', 'networking.k8s.io/v1'],
-      ['ServiceExport', 'multicluster.x-k8s.io/v1alpha1']
+      ['ServiceImport', 'multicluster.x-k8s.io/v1alpha1']
     ] as const)
       assert.equal(read1(kind, apiVersion).kind, 'ignored', `${kind} ${apiVersion}`)
   })

@@ -35,7 +35,7 @@ describe('corefile', () => {
 
   it('sends the zones of the mesh to the responder, in the other way', () => {
     const text = forwardCorefile(shopMesh(), { responders: ['10.0.0.2:53', '[fd00::2]:53'] })
-    assert.match(text, /^cluster\.east:53 .* cluster\.west:53 .* cluster\.all:53 \{$/m)
+    assert.match(text, /^cluster\.east:53 .* cluster\.west:53 .* cluster\.all:53 clusterset\.local:53 \{$/m)
     assert.match(text, /forward \. 10\.0\.0\.2:53 \[fd00::2\]:53 \{/)
   })
 

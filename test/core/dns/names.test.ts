@@ -480,7 +480,7 @@ describe('names: what the mesh answers', () => {
     'cluster A',
     '. NS',
     'east A',
-    'clusterset.local A',
+    'cluster.clusterset.local.example A',
     'notcluster.east A',
     '8.8.8.8.in-addr.arpa PTR',
     '10.in-addr.arpa PTR',
@@ -618,7 +618,8 @@ describe('names: before the first sync', () => {
     assert.deepEqual(one.zones(), [
       { zone: 'cluster.east', state: 'serving', names: 1 },
       { zone: 'cluster.west', state: 'not synced', names: 0 },
-      { zone: 'cluster.all', state: 'serving', names: 1 }
+      { zone: 'cluster.all', state: 'serving', names: 1 },
+      { zone: 'clusterset.local', state: 'serving', names: 0 }
     ])
   })
 })

@@ -6,7 +6,7 @@ import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.t
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import { namedClusters } from '../../../core/model/balance-policy.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
-import { serviceDomain } from '../../../core/model/zones.ts'
+import { clustersetDomain, isClustersetKey, serviceDomain } from '../../../core/model/zones.ts'
 import {
   POLICIES_PER_CLUSTER_MAX,
   unbalancedServices,
@@ -68,7 +68,9 @@ function balancedRow(
   return {
     namespace,
     name,
-    dnsName: serviceDomain('all', { namespace, name }),
+    dnsName: isClustersetKey(service.key)
+      ? clustersetDomain({ namespace, name })
+      : serviceDomain('all', { namespace, name }),
     address,
     policy: text,
     from,
