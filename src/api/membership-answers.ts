@@ -126,6 +126,8 @@ export interface ClusterKeyRotatedAnswer extends Answer {
   readonly neighbours: number
   /** PeerIds of other agents of the cluster that have no way to the new key; they have to join anew. Absent: none. */
   readonly ended?: readonly string[]
+  /** PeerIds of the gateways of a site that may ask this one for the new key, and do so by themselves. */
+  readonly kept?: readonly string[]
 }
 
 /** The answer of POST /v1/cert/renew: the generation of this cluster's certificates. */

@@ -163,8 +163,8 @@ const SCHEMAS = {
   rootForget: z.strictObject({ force: z.boolean().default(false) }).readonly(),
   keyRotate: NOTHING,
   /**
-   * `token`: of `meshctl invite <cluster> --replace`; left out: a seat of this agent signs the invite. `force`: also when other
-   * gateways of a site without Kubernetes fall by it.
+   * `token`: of `meshctl invite <cluster> --replace`; left out: a seat of this agent signs the invite. `keep`: PeerIds of
+   * gateways of a site without Kubernetes that may ask for the new key. `force`: also when others fall by it.
    */
   clusterKeyRotate: z
     .strictObject({
@@ -172,6 +172,7 @@ const SCHEMAS = {
         .string()
         .max(32 * 1024)
         .optional(),
+      keep: strings.default([]),
       force: z.boolean().default(false)
     })
     .readonly(),

@@ -25,6 +25,7 @@ import { PodDns } from '../cluster-dns/pod-dns.ts'
 import { Enrolment } from '../enrolment/enrolment.ts'
 import { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import { Invitations } from '../enrolment/invitations.ts'
+import { KeyInheritance } from '../enrolment/key-inheritance.ts'
 import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
@@ -240,6 +241,7 @@ interface Joining {
   readonly invitations: Invitations
   readonly gateways: GatewayInvites
   readonly succession: KeySuccession
+  readonly inheritance: KeyInheritance
   readonly administration: Administration
   readonly administrators: Administrators
   readonly rootKeys: RootKeys
@@ -255,7 +257,8 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     enrolment,
     gateways,
     invitations,
-    succession: new KeySuccession({ ...parts, enrolment, invitations }),
+    succession: new KeySuccession({ ...parts, enrolment, gateways, invitations }),
+    inheritance: new KeyInheritance({ ...parts, enrolment }),
     administration: new Administration(parts),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,
@@ -342,6 +345,7 @@ function startWatch(parts: Parts, shutdown: Shutdown): PartWatch {
   })
   const watch = new PartWatch({ ...parts, keeper, role: roleOf(parts.settings) })
   shutdown.add('store keeper', () => keeper.stop())
+  shutdown.add('key inheritance', () => parts.inheritance.stop())
   shutdown.add('part watch', () => watch.stop())
   watch.start()
   return watch

@@ -10,6 +10,7 @@ import type { Multicluster } from '../mcs/multicluster.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
+import type { KeyInheritance } from '../enrolment/key-inheritance.ts'
 import type { SharedKey } from '../enrolment/shared-key.ts'
 import type { DataPlane } from '../host/data-plane.ts'
 import { READ_LOG } from '../observe/errors.ts'
@@ -30,7 +31,7 @@ const ENDED_FIXES = {
   barred:
     'an administrator can take it back (`meshctl restore <cluster>`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token',
   replaced:
-    'if another host has taken the place of this one, run `meshctl leave` here; if another gateway of this site has replaced the key of the cluster, join then with a token of `meshctl invite --gateway` from there; if not, ask an administrator who joined with the token, and for a new one (`meshctl invite <cluster> --replace`)',
+    'if another host has taken the place of this one, run `meshctl leave` here; if another gateway of this site has replaced the key of the cluster with --keep for this PeerId, wait: the key comes when that gateway can be reached; without --keep leave and join with a token of `meshctl invite --gateway` from there; if not, ask an administrator who joined with the token, and for a new one (`meshctl invite <cluster> --replace`)',
   void: 'ask an administrator to adopt this cluster (`meshctl decide`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token'
 } as const
 
@@ -45,6 +46,7 @@ interface PartWatchOptions {
   readonly role: Role
   readonly facts: SourceFacts
   readonly sharedKey: SharedKey | undefined
+  readonly inheritance: Pick<KeyInheritance, 'look'>
   readonly podDns: PodDns | undefined
   readonly multicluster: Multicluster | undefined
   readonly ownCoredns: OwnCoredns | undefined
@@ -73,6 +75,7 @@ export class PartWatch {
     const isReplaced = verdict?.kind === 'fallen' && verdict.code === 'replaced'
     // Another gateway may have replaced the key of this cluster. Its Secret has the new one.
     if (isReplaced && !this.#isReplaced) this.#options.sharedKey?.hurry()
+    this.#options.inheritance.look(isReplaced)
     this.#isReplaced = isReplaced
     if (verdict?.kind !== 'fallen' || verdict.code === 'generation') return health.clear('MEMBERSHIP_ENDED')
     health.set('MEMBERSHIP_ENDED', {

@@ -6,6 +6,7 @@ import type { Log } from '../observe/log.ts'
 // every part may write to it. The order is independent of the order of the start.
 const ORDER = [
   'part watch',
+  'key inheritance',
   'token',
   'cluster key',
   'admin socket',

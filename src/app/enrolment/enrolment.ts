@@ -237,6 +237,11 @@ export class Enrolment {
     )
   }
 
+  /** Runs another change of the membership: no init, join or leave begins meanwhile. Errors: AppError ALREADY_CHANGING. */
+  alone<T>(act: () => Promise<T>): Promise<T> {
+    return this.#change(act, { joined: true })
+  }
+
   /** Returns the steps with which this agent leaves its mesh; none is done yet. Errors: AppError NOT_JOINED. */
   async #newDeparture(): Promise<Departure> {
     const { current, node, store, gateways } = this.#options
@@ -381,7 +386,11 @@ export class Enrolment {
     { joined = false, ...asked }: { readonly joined?: boolean } & AskedWhileJoined = {}
   ): Promise<T> {
     if (this.#isChanging)
-      throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')
+      throw new AppError(
+        'ALREADY_CHANGING',
+        'another init, join, leave or new cluster key is under way',
+        'wait for it to end'
+      )
     const { crypto, current } = this.#options
     if (!joined && current.membership !== undefined)
       throw alreadyJoined(current.membership, { crypto, ...asked, stands: current.stands, nowMs: Date.now() })

@@ -5,6 +5,8 @@
 //   1. Requests are judged one after the other, and who has used an invite is on disk before the answer leaves. So one
 //      token gives the key to one agent, also after a crash or while two ask at once.
 //   2. The token's secret is in the token only: this agent keeps the public key.
+//   3. An heir, which an administrator of this host has named, has an invite without a token: its key is the key of that agent.
+//      So only the holder of that agent's key is given the key of the cluster, and not a thief of the cluster's old key.
 import type { InviteRow } from '../../api/trust-answers.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
@@ -154,6 +156,19 @@ export class GatewayInvites {
         ({ usedBy, clusterKey: of }) =>
           usedBy !== undefined && of === clusterKey && !this.#isBarred(session, clusterKey, usedBy)
       )
+  }
+
+  /**
+   * Lets these agents of the cluster ask for its next key (key-inheritance.ts). On disk when it resolves, and worth nothing until this
+   * agent has that key. Errors: StoreError.
+   */
+  async keepHeirs(heirs: readonly Origin[], clusterKey: KeyId): Promise<void> {
+    if (heirs.length === 0) return
+    const keyOf = new Map(heirs.map((heir) => [heir, publicKeyOf(heir)]))
+    const invites = [...keyOf].flatMap(([usedBy, key]) =>
+      key === undefined ? [] : [{ key: keyId(key), clusterKey, notAfter: this.#now(), usedBy }]
+    )
+    await this.#inTurn(() => this.#options.file.save([...this.#kept(), ...invites]))
   }
 
   /** Forgets all invites. Called when this agent has left its mesh. Errors: StoreError. */

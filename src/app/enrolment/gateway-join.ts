@@ -20,13 +20,16 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { VERSION } from '../observe/version.ts'
 
-interface GatewayJoinOptions {
+interface AskOptions {
   readonly crypto: Crypto
   readonly log: Log
-  /** Whether this agent takes its services from a Kubernetes API, and so the key from a Secret. */
-  readonly hasSecret: boolean
   /** Milliseconds until the gateway has to have answered. */
   readonly deadlineMs: number
+}
+
+interface GatewayJoinOptions extends AskOptions {
+  /** Whether this agent takes its services from a Kubernetes API, and so the key from a Secret. */
+  readonly hasSecret: boolean
 }
 
 /**
@@ -48,7 +51,7 @@ export async function becomeGateway(
   const token = decodeGatewayToken(crypto, text)
   if (token.kind === 'refused')
     throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
-  const given = await ask(token, bytes(before.nodeSeed), options)
+  const given = await askForKey(token, bytes(before.nodeSeed), options)
   const bootstrap = [...new Set([...token.bootstrap, ...given.secret.bootstrap])]
   const nowMs = Date.now()
   const { generation } = given
@@ -59,11 +62,14 @@ export async function becomeGateway(
 
 type Given = Extract<GatewayOutcome, { kind: 'given' }>
 
-/** Dials until the gateway has answered; a refusal that a later try may change is tried again. */
-async function ask(
-  token: GatewayToken,
+/**
+ * Dials until the gateway has answered; a refusal that a later try may change is tried again. `seed`: of this agent. Errors:
+ * AppError MESH_*, UNREACHABLE.
+ */
+export async function askForKey(
+  token: Pick<GatewayToken, 'roots' | 'clusterKey' | 'cluster' | 'seed' | 'bootstrap'>,
   seed: Uint8Array,
-  { crypto, log, deadlineMs }: GatewayJoinOptions
+  { crypto, log, deadlineMs }: AskOptions
 ): Promise<Given> {
   const done = Promise.withResolvers<Given>()
   const requests = new Map<Origin, GatewayRequest>()

@@ -22,6 +22,7 @@ import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import type { Session } from '../session/session.ts'
 import type { Enrolment } from './enrolment.ts'
+import type { GatewayInvites } from './gateway-invites.ts'
 import type { Invitations } from './invitations.ts'
 import type { SharedKey } from './shared-key.ts'
 
@@ -33,7 +34,8 @@ interface KeySuccessionOptions {
   readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   /** The key that the gateways share in a Secret; undefined without a Kubernetes API. */
   readonly sharedKey: Pick<SharedKey, 'succeed'> | undefined
-  readonly enrolment: Pick<Enrolment, 'isChanging' | 'isLeaving'>
+  readonly enrolment: Pick<Enrolment, 'isChanging' | 'isLeaving' | 'alone'>
+  readonly gateways: Pick<GatewayInvites, 'keepHeirs'>
   readonly invitations: Pick<Invitations, 'invite'>
   readonly crypto: Crypto
   readonly log: Log
@@ -45,14 +47,15 @@ interface Succeeded {
   readonly before: KeyId
   readonly clusterKey: KeyId
   readonly neighbours: number
-  /** The other agents of a site without Kubernetes, which have the old key only. */
+  /** The agents of a site without Kubernetes that may ask for the new key. */
+  readonly kept: readonly Origin[]
+  /** The other ones, which have the old key only. */
   readonly ended: readonly Origin[]
 }
 
 /** See the head of this file. One per process. */
 export class KeySuccession {
   readonly #options: KeySuccessionOptions
-  #isRotating = false
 
   constructor(options: KeySuccessionOptions) {
     this.#options = options
@@ -60,36 +63,44 @@ export class KeySuccession {
 
   /**
    * Gives this cluster a new key in the place of the present one. Errors: AppError NOT_JOINED, NOT_ADMITTED, KEY_CHANGING,
-   * GATEWAYS_END, TOKEN_*, TOKEN_OTHER_CLUSTER, MESH_* when the invite does not count, those of Invitations.invite and SharedKey.succeed;
+   * GATEWAYS_END, TOKEN_*, TOKEN_OTHER_CLUSTER, MESH_* when the invite does not count, BAD_ARGUMENT for `keep`, those of Invitations.invite and SharedKey.succeed;
    * StoreError. After all of them the present key stays.
    */
-  async rotate({ token, force }: Requests['clusterKeyRotate']): Promise<Succeeded> {
+  async rotate({ token, keep, force }: Requests['clusterKeyRotate']): Promise<Succeeded> {
     const { current, enrolment } = this.#options
     const session = current.required()
-    if (this.#isRotating || enrolment.isChanging || enrolment.isLeaving)
+    if (enrolment.isChanging || enrolment.isLeaving)
       throw new AppError(
         'KEY_CHANGING',
         'another change of the membership of this agent is under way',
         'wait for it to end, then run the command again'
       )
-    this.#isRotating = true
-    try {
-      const ended = this.#othersOfSite(session)
+    // A leave that began now would end the cluster, or lose the new key.
+    return enrolment.alone(async () => {
+      const others = this.#othersOfSite(session)
+      const stranger = keep.find((named) => !others.some((other) => other === named))
+      if (stranger !== undefined) throw noHeir(stranger, others)
+      const kept = others.filter((one) => keep.includes(one))
+      const ended = others.filter((one) => !keep.includes(one))
       if (ended.length > 0 && !force) throw gatewaysEnd(ended)
-      return { ...(await this.#replace(session, token ?? (await this.#ownInvite(session)))), ended }
-    } finally {
-      this.#isRotating = false
-    }
+      const text = token ?? (await this.#ownInvite(session))
+      return { ...(await this.#replace(session, text, kept)), kept, ended }
+    })
   }
 
-  async #replace(session: Session, token: string): Promise<Omit<Succeeded, 'ended'>> {
-    const { crypto, log } = this.#options
+  async #replace(
+    session: Session,
+    token: string,
+    heirs: readonly Origin[]
+  ): Promise<Omit<Succeeded, 'kept' | 'ended'>> {
+    const { crypto, gateways, log } = this.#options
     const { membership, control } = session
     const { roots, cluster } = membership
     const before = this.#keyOf(membership)
     const { inviteItem, inviteSeed } = this.#checked(token, membership)
     const clusterSeed = crypto.random(32)
     const { item } = certifyCluster({ crypto, roots }, { inviteItem, inviteSeed, clusterSeed })
+    await gateways.keepHeirs(heirs, keyId(crypto.publicKeyOf(clusterSeed)))
     const answer = await control.succeed(item, (clusterItem) =>
       this.#save({ token, clusterSeed, clusterItem })
     )
@@ -163,8 +174,19 @@ export class KeySuccession {
 function gatewaysEnd(ended: readonly Origin[]): AppError {
   return new AppError(
     'GATEWAYS_END',
-    `${ended.length} other agents of this cluster have the present key only, and end with it: ${ended.join(', ')}`,
-    'repeat with --force; then run `meshctl leave` on each of them that is yours, and `meshctl join` with a new token of `meshctl invite --gateway`'
+    `${ended.length} other agents of this cluster would not get the new key, and end with the present one: ${ended.join(', ')}`,
+    'name each of them that is yours with --keep <PeerId>, and it gets the new key by itself; --force ends the others'
+  )
+}
+
+/** A PeerId of --keep to which no key may be given. */
+function noHeir(named: string, others: readonly Origin[]): AppError {
+  return new AppError(
+    'BAD_ARGUMENT',
+    `keep: ${named} is no other gateway of this site`,
+    others.length === 0
+      ? 'leave --keep out: no other agent of this cluster needs the key from this one'
+      : `name agents of this list: ${others.join(', ')}`
   )
 }
 

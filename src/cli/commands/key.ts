@@ -8,10 +8,11 @@ import { addExamples, contextOf, print, type Rendered } from '../meshd/context.t
 import { readToken } from '../meshd/token.ts'
 import { badArgument } from '../output/errors.ts'
 
-/** The flags of the command; the last two belong to --cluster. */
+/** The flags of the command; the others belong to --cluster. */
 interface Options {
   readonly cluster?: boolean
   readonly tokenFile?: string
+  readonly keep?: readonly string[]
   readonly force?: boolean
 }
 
@@ -39,20 +40,23 @@ export function addKey(program: Command): void {
         'With --cluster the key of the cluster is replaced in its place: name, prefixes and tunnels stay, and the old key is out on ' +
         'every member that hears of it. A seat of this agent that covers the name of the cluster signs that, or an ' +
         'administrator elsewhere makes a token for it (`meshctl invite <cluster> --replace --force`). ' +
-        'With Kubernetes the other gateways take the new key from the Secret within seconds. ' +
+        'With Kubernetes the other gateways take the new key from the Secret within seconds. At a site without it, ' +
+        'name those that are yours with --keep: each asks this gateway for the new key by itself, also after it was down, for 30 days. ' +
+        'This gateway has to run until they have it; the agents that are not named end with the old key (--force). ' +
         'Backups and open invites of gateways that were made with the old key are worth nothing afterwards.'
     )
     .option('--cluster', 'replace the key of the cluster in place of the tunnel key')
     .option('--token-file <file>', 'with --cluster: file that holds the token; - reads it from stdin')
+    .option('--keep <PeerId...>', 'with --cluster: gateways of this site that get the new key by themselves')
     .option(
       '--force',
-      'with --cluster: also when other gateways, which get no key from a Secret, end with the old one'
+      'with --cluster: also when other gateways of this site, which --keep does not name, end'
     )
     .action(async (_action: string, options: Options) => {
       const context = contextOf(command)
       if (options.cluster === true) return rotateCluster(context, options)
-      const stray = options.tokenFile === undefined ? '--force' : '--token-file'
-      if (options.tokenFile !== undefined || options.force === true)
+      const stray = strayFlag(options)
+      if (stray !== undefined)
         throw badArgument(stray, 'it is for --cluster only', 'leave it out, or add --cluster')
       const answer = await context.client.request(ENDPOINTS.keyRotate, {
         field: 'wireguardKey',
@@ -72,8 +76,16 @@ export function addKey(program: Command): void {
     ['Change the tunnel key of this gateway', 'meshctl key rotate'],
     ['The new key for a script', 'meshctl key rotate --json | jq -r .wireguardKey'],
     ['The key of the cluster has leaked', 'meshctl key rotate --cluster'],
+    ['At a site with a second gateway', 'meshctl key rotate --cluster --keep 12D3KooW…'],
     ['The same where no administrator is', 'meshctl key rotate --cluster --token-file east.token']
   ])
+}
+
+/** A flag of --cluster that is given without it. */
+function strayFlag({ tokenFile, keep, force }: Options): string | undefined {
+  if (tokenFile !== undefined) return '--token-file'
+  if (keep !== undefined) return '--keep'
+  return force === true ? '--force' : undefined
 }
 
 /**
@@ -82,11 +94,11 @@ export function addKey(program: Command): void {
  */
 async function rotateCluster(
   context: ReturnType<typeof contextOf>,
-  { tokenFile, force = false }: Options
+  { tokenFile, keep = [], force = false }: Options
 ): Promise<void> {
   const token = tokenFile === undefined ? {} : { token: await readToken(undefined, tokenFile) }
   const answer = await context.client.request(ENDPOINTS.clusterKeyRotate, {
-    send: { ...token, force },
+    send: { ...token, keep: [...keep], force },
     field: 'clusterKey',
     doing: 'replacing the key of the cluster',
     timeoutMs: TIMEOUT_MS
@@ -99,6 +111,7 @@ function renderCluster({
   before,
   clusterKey,
   neighbours,
+  kept = [],
   ended = []
 }: Omit<ClusterKeyRotatedAnswer, 'warnings'>): Rendered {
   const told =
@@ -107,12 +120,13 @@ function renderCluster({
       : [
           `${neighbours} connected members were told. A member that is away accepts the old key until it hears of the new one.`
         ]
+  const follow = kept.map((peer) => `The gateway ${peer} takes the new key when it can reach this one.`)
   const anew = ended.map(
     (peer) =>
       `The agent ${peer} has the old key only: if it is yours, run \`meshctl leave\` there, then \`meshctl join\` with a token of \`meshctl invite --gateway\`.`
   )
   return {
     body: `The key of cluster ${cluster} is now ${clusterKey.slice(0, 16)} (before: ${before.slice(0, 16)}).`,
-    note: [...told, ...anew].join('\n')
+    note: [...told, ...follow, ...anew].join('\n')
   }
 }

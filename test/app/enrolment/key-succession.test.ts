@@ -9,7 +9,7 @@ import type {
   GatewayInviteAnswer,
   InviteAnswer
 } from '../../../src/api/membership-answers.ts'
-import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
+import type { AdminKeyAnswer, TrustAnswer } from '../../../src/api/trust-answers.ts'
 import { base64, bytes } from '../../../src/app/identity/encoding.ts'
 import { rootsOf } from '../../../src/app/identity/identity.ts'
 import { lastOf } from '../../../src/core/trust/author/author.ts'
@@ -160,22 +160,64 @@ describe('a new key for a running cluster', function () {
     await eventually(async () => (await west.connected('east')).length === 1)
   })
 
-  it('ends the other gateways of a site only when that is forced, and they come back with a new token', async () => {
-    const [west, edge] = [await host('west'), await host('edge')]
+  it('goes to the gateways of the site that are named, also to one that was down, and ends those that are not', async () => {
+    const [west, edge, away, stranger] = await Promise.all(['west', 'edge', 'away', 'stranger'].map(host))
+    assert.ok(west !== undefined && edge !== undefined && away !== undefined && stranger !== undefined)
     await west.init('west', 1)
     const invite = () => west.ask<GatewayInviteAnswer>('/v1/invite/gateway', { ttlSeconds: 3600 })
-    const { peerId } = await edge.join((await invite()).token)
-    await eventually(async () => (await west.connected('west')).length === 1)
-    const { error } = await west.ask<ErrorAnswer>('/v1/key/rotate/cluster', {})
+    const peers: string[] = []
+    for (const each of [edge, away, stranger]) peers.push((await each.join((await invite()).token)).peerId)
+    const [edgeId = '', awayId = '', strangerId = ''] = peers
+    await eventually(async () => (await west.connected('west')).length === 3)
+    await away.stop()
+    const { error } = await west.ask<ErrorAnswer>('/v1/key/rotate/cluster', { keep: [edgeId, awayId] })
     assert.equal(error.code, 'GATEWAYS_END')
-    assert.ok(error.message.includes(peerId))
-    const { ended, clusterKey } = await rotate(west, { force: true })
-    assert.deepEqual(ended, [peerId])
-    await eventually(async () => (await fault(edge, 'MEMBERSHIP_ENDED')) !== undefined, 60_000)
-    await edge.ask('/v1/leave', { force: true })
-    await edge.join((await invite()).token)
-    await eventually(async () => (await west.connected('west')).length === 1)
-    assert.deepEqual(await keys(edge, 'west'), [clusterKey])
+    assert.ok(error.message.endsWith(strangerId), error.message)
+    const wrong = { keep: ['12D3KooWnobody'], force: true }
+    assert.equal(await west.refused('/v1/key/rotate/cluster', wrong), 'BAD_ARGUMENT')
+    // A leave that comes during the rotation is refused: the cluster would lose its key, or end.
+    const [{ kept, ended, clusterKey }, leave] = await Promise.all([
+      rotate(west, { keep: [edgeId, awayId], force: true }),
+      west.refused('/v1/leave', { force: true })
+    ])
+    assert.equal(leave, 'ALREADY_CHANGING')
+    assert.deepEqual(new Set(kept), new Set([edgeId, awayId]))
+    assert.deepEqual(ended, [strangerId])
+    const has = async (of: LoopbackHost) =>
+      (await of.identity()).clusterSeed === (await west.identity()).clusterSeed
+    await eventually(() => has(edge), 60_000)
+    await eventually(async () => (await fault(edge, 'MEMBERSHIP_ENDED')) === undefined)
+    await eventually(async () => (await west.connected('west')).join() === edgeId)
+    await away.start()
+    await eventually(() => has(away), 60_000)
+    await eventually(async () => (await west.connected('west')).length === 2)
+    assert.deepEqual(await keys(away, 'west'), [clusterKey])
+    // The agent that nobody named has asked, too, and has nothing; it comes back with a token only.
+    await eventually(async () => (await fault(stranger, 'MEMBERSHIP_ENDED')) !== undefined, 60_000)
+    assert.equal(await has(stranger), false)
+    await stranger.ask('/v1/leave', { force: true })
+    await stranger.join((await invite()).token)
+    await eventually(async () => (await west.connected('west')).length === 3)
+  })
+
+  it('reaches the founder, which keeps its seats and root keys, when another gateway has replaced it', async () => {
+    const [west, edge] = [await host('west'), await host('edge')]
+    const { peerId } = await west.init('west', 1)
+    const { token } = await west.ask<GatewayInviteAnswer>('/v1/invite/gateway', { ttlSeconds: 3600 })
+    await edge.join(token)
+    await eventually(async () => (await edge.connected('west')).length === 1)
+    const before = await west.identity()
+    const { adminKey: key } = await edge.ask<AdminKeyAnswer>('/v1/admin/key', {})
+    await west.ask('/v1/admin/add', { key, label: 'edge' })
+    const asked = { keep: [peerId] }
+    await eventually(async () => (await edge.refused('/v1/key/rotate/cluster', asked)) === undefined)
+    const [clusterKey] = await keys(edge, 'west')
+    await eventually(async () => (await west.identity()).clusterSeed !== before.clusterSeed, 60_000)
+    const after = await west.identity()
+    assert.deepEqual([after.seats, after.rootSeeds], [before.seats, before.rootSeeds])
+    await eventually(async () => (await edge.connected('west')).length === 1)
+    await eventually(async () => (await keys(west, 'west')).join() === clusterKey)
+    assert.equal((await (await host('east')).join(await west.invite('east', 2))).cluster, 'east')
   })
 })
 

@@ -119,8 +119,9 @@ describe('a new key for a cluster with two gateways', function () {
   function rotate(agent: MortalAgent) {
     const { current, store, sharedKey, enrolment } = agent
     const invitations = { invite: () => assert.fail('the token is of west') }
-    const parts = { current, store, sharedKey, enrolment, invitations, crypto, log: SILENT }
-    return new KeySuccession(parts).rotate({ token: token(keyOf(agent)), force: false })
+    const gateways = { keepHeirs: async () => undefined }
+    const parts = { current, store, sharedKey, enrolment, gateways, invitations, crypto, log: SILENT }
+    return new KeySuccession(parts).rotate({ token: token(keyOf(agent)), keep: [], force: false })
   }
 
   /** All have this key, and stand by it for west, which is connected to them. */

@@ -14,8 +14,8 @@ export function keyRotateRoute(state: Pick<AgentState, 'session'>): AdminHandler
 }
 
 /**
- * Returns the handler. Its answer has public keys only: the token and the new seed are secrets. `ended` is left out when no
- * other agent ends with the old key. Errors: those of KeySuccession.rotate.
+ * Returns the handler. Its answer has public keys only: the token and the new seed are secrets. `kept` and `ended` are left out when no
+ * other agent follows or ends with the old key. Errors: those of KeySuccession.rotate.
  */
 export function clusterKeyRotateRoute({
   succession
@@ -23,7 +23,7 @@ export function clusterKeyRotateRoute({
   readonly succession: Pick<KeySuccession, 'rotate'>
 }): AdminHandlers['clusterKeyRotate'] {
   return async (request) => {
-    const { ended, ...rotated } = await succession.rotate(request)
-    return { ...rotated, ...(ended.length > 0 && { ended }) }
+    const { kept, ended, ...rotated } = await succession.rotate(request)
+    return { ...rotated, ...(kept.length > 0 && { kept }), ...(ended.length > 0 && { ended }) }
   }
 }
