@@ -1026,7 +1026,12 @@ async function everything(client: KubeClient): Promise<ReadonlyMap<string, strin
     for (const { name } of resources.filter(
       ({ verbs }) => verbs.includes('list') && verbs.includes('delete')
     )) {
-      const list = (await client.request({ path: `${base}/${name}` })) as { items: KubeObject[] }
+      // The server answers 429 for a moment after it has got the definition of a resource.
+      let list: { readonly items: readonly KubeObject[] } = { items: [] }
+      await eventually(async () => {
+        list = (await client.request({ path: `${base}/${name}` })) as typeof list
+        return true
+      })
       for (const { metadata } of list.items) {
         const key = `${name} ${metadata.namespace ?? ''}/${metadata.name}`
         const version = ['nodes', 'configmaps'].includes(name) ? '' : String(metadata['resourceVersion'])
@@ -1042,8 +1047,9 @@ async function everything(client: KubeClient): Promise<ReadonlyMap<string, strin
   return found
 }
 
+// The definitions of the Multi-Cluster Services API stay on uninstalling: they hold the exports of tenants.
 const OWN_OF_THE_SERVER =
-  /^(events |leases kube-system\/apiserver-|apiservices|flowschemas|prioritylevelconfigurations|storageversions|configmaps kube-system\/(extension|kube-apiserver-legacy))/
+  /^(customresourcedefinitions \/service(?:ex|im)ports\.|events |leases kube-system\/apiserver-|apiservices|flowschemas|prioritylevelconfigurations|storageversions|configmaps kube-system\/(extension|kube-apiserver-legacy))/
 
 function ignoreConflict(error: unknown): void {
   assert.equal((error as { code?: string }).code, 'CONFLICT')
