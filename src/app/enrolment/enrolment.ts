@@ -25,7 +25,7 @@ import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { comparePrefixes } from './prefix-check.ts'
-import type { KeyId } from '../../core/trust/set/ids.ts'
+import { keyMember } from './key-member.ts'
 import { isGatewayToken } from '../../core/trust/gateway-token.ts'
 import { discardPending } from './discard-pending.ts'
 import { Doors } from './doors.ts'
@@ -42,10 +42,10 @@ import {
 } from './real-prefixes.ts'
 import { refusal, unreachable } from './refusal.ts'
 import { restoreBackup, type Restored, type RestoreRequest } from './restoration.ts'
-import { sharedOf, withShared } from '../identity/shared-identity.ts'
+import { sharedOf } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
-import { maySpeak, refuseNode, sharedAddresses } from './node-enrolment.ts'
+import { maySpeak, refuseNode } from './node-enrolment.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -346,28 +346,15 @@ export class Enrolment {
 
   /**
    * Makes this agent a full member: it takes part in the election of the cluster's speaker, and it compares its key
-   * with the Secret from now on. `take` is called when another gateway has put a later certificate into the Secret.
+   * with the Secret from now on.
    */
   #takePart(): void {
-    const { settings, current, source, sharedKey, store, health, crypto } = this.#options
+    const { settings, current, source, sharedKey, health } = this.#options
     this.#departure = undefined
     health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
     if (maySpeak(settings)) source.campaign(current.required().control.origin)
-    sharedKey?.keep({
-      identity: () => store.identity(),
-      self: () => {
-        const { control, facts } = current.required()
-        const stands = (key: KeyId) => control.members.standing().clusters.get(key)?.verdict.stands === true
-        return { origin: control.origin, addresses: sharedAddresses(settings, facts.multiaddrs), stands }
-      },
-      take: async (secret) => {
-        const next = await store.changeIdentity((identity) =>
-          withShared(identity, secret, { crypto, nowMs: Date.now() })
-        )
-        if (next !== undefined) this.#renew(pendingMembership(next, crypto))
-      }
-    })
+    sharedKey?.keep(keyMember(this.#options, (membership) => this.#renew(membership)))
   }
 
   /** Gives the running session the new certificate; connections stay open. */

@@ -38,7 +38,7 @@ import { OwnRecord } from './own-record.ts'
 import { PathWatch } from './path-watch.ts'
 import { PerTurn } from './per-turn.ts'
 import { ProbeService } from './probe-service.ts'
-import { Services, type Served, type ServiceName } from './services.ts'
+import { Services, type ServiceName } from './services.ts'
 import { underlayFault } from './underlay.ts'
 import { standsBy, termFloor } from './speaker.ts'
 
@@ -160,7 +160,7 @@ export class Session {
   }
 
   names(): Names {
-    return this.#names.names(this.#served())
+    return this.#names.names(this.balancing.served(this.facts.nodeAddress))
   }
 
   /** Asks the responder's upstreams for a name that is not of the mesh. */
@@ -233,10 +233,6 @@ export class Session {
 
   // ------------------------------------------------------------------ what follows from the view
 
-  #served(): Served {
-    return this.balancing.served(this.facts.nodeAddress)
-  }
-
   /** Called once for all changes of a turn of the event loop; builds the view. */
   #follow(): void {
     if (this.#own.followPrefixes()) {
@@ -247,7 +243,7 @@ export class Session {
     }
     this.#options.metrics.clusters.set(this.control.view().clusters.size)
     this.#own.follow()
-    this.#services.update(this.#served())
+    this.#services.update(this.balancing.served(this.facts.nodeAddress))
     this.#host.mark()
     this.#dialer.update()
   }
@@ -378,7 +374,7 @@ export class Session {
   #newDns(): DnsService {
     return new DnsService({
       ...this.#options,
-      served: () => this.#served(),
+      served: () => this.balancing.served(this.facts.nodeAddress),
       isWhole: () => this.control.isWhole,
       podPrefixes: () => this.#own.realPrefixes.podPrefixes,
       ownAgents: () => ownAgents(this.control.view()),
