@@ -75,7 +75,7 @@ describe('a CoreDNS that the agent owns', function () {
     await answers('web.shop.svc.cluster.east', WEB.east)
     await answers('web.shop.svc.cluster.west', WEB.west)
     await answers('web.shop.svc.cluster.all', `${WEB.west} ${WEB.east}`)
-    assert.deepEqual(zones(), ['cluster.east', 'cluster.west', 'cluster.all', '.'])
+    assert.deepEqual(zones(), ['cluster.east', 'cluster.west', 'cluster.all', 'clusterset.local', '.'])
   })
 
   it('answers for a third cluster soon after it has joined, and for the others all the while', async () => {

@@ -82,7 +82,7 @@ describe('own CoreDNS', () => {
     const responder = '[fd00::2]:5353'
     mesh = { ...whole(meshOf(EAST, WEST)), responder }
     await owner({ 'feed-listen': 'off' }).look(0)
-    assert.match(text(), /^cluster\.east:53 .*cluster\.west:53 .*cluster\.all:53 \{$/m)
+    assert.match(text(), /^cluster\.east:53 .*cluster\.west:53 .*cluster\.all:53 clusterset\.local:53 \{$/m)
     assert.match(text(), /forward \. \[fd00::2\]:5353 \{/)
     const many = Array.from({ length: 300 }, (_, n) =>
       cluster(`c${n}`, { podPrefixes: [], servicePrefixes: [] })
