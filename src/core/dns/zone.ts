@@ -7,7 +7,7 @@
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import { mergedService } from '../view/balanced.ts'
-import type { ClusterView, ServiceView } from '../view/view.ts'
+import type { ClusterView } from '../view/view.ts'
 import { findExported, type ExportedSource } from './clusterset-names.ts'
 import { serviceNode, targetsNode, type HolderTargets, type Node, type Services } from './node.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
@@ -227,17 +227,19 @@ function nameServerOf(zone: Zone): DomainName {
   return `ns.dns.${zone.origin}`
 }
 
-// The namespaces of maps that cannot be searched by prefix, by the identity of the map.
-const namespaces = new WeakMap<ReadonlyMap<string, ServiceView>, ReadonlySet<string>>()
+// The namespaces of maps that cannot be searched by prefix, by the identity of the view: such a map may be edited in place, and
+// FedNames then replaces the view when a namespace appears or goes.
+const namespaces = new WeakMap<object, ReadonlySet<string>>()
 
 /** Whether a namespace exists in DNS: it does when it has a service. */
-function hasNamespace({ services }: ClusterView, namespace: string): boolean {
+function hasNamespace(view: ClusterView, namespace: string): boolean {
+  const { services } = view
   const start = `${namespace}/`
   if (services instanceof SortedMap) return services.keyFrom(start)?.startsWith(start) ?? false
-  let set = namespaces.get(services)
+  let set = namespaces.get(view)
   if (set === undefined) {
     set = new Set(Array.from(services.values(), ({ service }) => service.namespace))
-    namespaces.set(services, set)
+    namespaces.set(view, set)
   }
   return set.has(namespace)
 }
