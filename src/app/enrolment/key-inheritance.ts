@@ -31,7 +31,7 @@ const ROUND_MAX_MS = 60_000
 
 interface KeyInheritanceOptions {
   readonly current: CurrentSession
-  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly source: Pick<Source, 'refresh'>
   /** With a Secret the gateways have the key from it, and this part does nothing. */
   readonly sharedKey: SharedKey | undefined
@@ -87,8 +87,9 @@ export class KeyInheritance {
     const before = store.identity()
     if (successor === undefined || before === undefined) return
     const bootstrap = [...new Set([...addressesOf(session), ...this.#known, ...(before.bootstrap ?? [])])]
-    if (bootstrap.slice(0, GATEWAY_BOOTSTRAP_MAX).some((each) => before.bootstrap?.includes(each) !== true))
-      await store.saveIdentity({ ...before, bootstrap: bootstrap.slice(0, GATEWAY_BOOTSTRAP_MAX) })
+    const kept = bootstrap.slice(0, GATEWAY_BOOTSTRAP_MAX)
+    if (kept.some((each) => before.bootstrap?.includes(each) !== true))
+      await store.changeIdentity((identity) => ({ ...identity, bootstrap: kept }))
     const seed = bytes(before.nodeSeed)
     const byPeer = Map.groupBy(bootstrap, (address) => address.split('/p2p/').at(-1) ?? '')
     byPeer.delete(session.control.origin)
@@ -110,18 +111,19 @@ export class KeyInheritance {
 
   async #take(session: Session, secret: Parameters<typeof withShared>[1]): Promise<void> {
     const { store, source, crypto, log } = this.#options
-    const before = store.identity()
-    if (before === undefined || this.#isOver(session)) return
-    const { seats = [], rootSeeds = [], rootExported = false } = before
-    const bootstrap = [...new Set([...secret.bootstrap, ...(before.bootstrap ?? [])])]
-    const next: Identity = {
-      ...withShared(before, secret, { crypto, nowMs: Date.now() }),
-      seats,
-      rootSeeds,
-      rootExported,
-      bootstrap: bootstrap.slice(0, GATEWAY_BOOTSTRAP_MAX)
-    }
-    await store.saveIdentity(next)
+    if (this.#isOver(session)) return
+    const next = await store.changeIdentity((before): Identity => {
+      const { seats = [], rootSeeds = [], rootExported = false } = before
+      const bootstrap = [...new Set([...secret.bootstrap, ...(before.bootstrap ?? [])])]
+      return {
+        ...withShared(before, secret, { crypto, nowMs: Date.now() }),
+        seats,
+        rootSeeds,
+        rootExported,
+        bootstrap: bootstrap.slice(0, GATEWAY_BOOTSTRAP_MAX)
+      }
+    })
+    if (next === undefined) return
     session.renew(pendingMembership(next, crypto))
     source.refresh()
     log.info({ cluster: next.cluster }, 'took the new key of this cluster from another gateway')
