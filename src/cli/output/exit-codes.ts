@@ -159,6 +159,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'NO_AGENT_CONTAINER',
       // meshd: enrolment, its socket and its other servers
       'ALREADY_CHANGING',
+      'FOREIGN_IMPORT',
       'LEAVE_UNFINISHED',
       'BACKUP_TOO_LARGE',
       'KEY_CHANGING',
