@@ -98,12 +98,12 @@ describe('diagnosis', function () {
       },
       undo: () => inWan('nft', 'delete', 'table', 'bridge', 'path'),
       command: ['doctor'],
-      code: 'PATH_TCP',
-      says: /the tunnel to east-gw of cluster east goes over TCP: .* UDP/,
+      code: 'CLUSTER_DOWN',
+      says: /UDP 51820 to 203\.0\.113\.12 gets no answer; TCP control works/,
       fix: /let UDP 51820 pass between this host and 203\.0\.113\.12 in both directions/
     },
     {
-      fault: 'WireGuard gets nothing at all, as ping sees it',
+      fault: 'the same, as ping sees it',
       inject: () => nft('east', DEAF),
       undo: () => without('east', 'inet deaf'),
       command: ['ping', 'east', '-c', '2'],

@@ -20,7 +20,10 @@ const USER_HOSTS = process.env['RHIZOME_USER_HOSTS'] === undefined ? false : {}
 export function raise(
   label: string,
   clusters: readonly Cluster[],
-  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts' | 'families' | 'alike'> = {}
+  options: { readonly start?: boolean; readonly flags?: readonly string[] } & Pick<
+    WorldOptions,
+    'userHosts' | 'families' | 'alike'
+  > = {}
 ): { readonly world: () => World; readonly site: (cluster: Cluster) => Site } {
   let world: World | undefined
   const raised = (): World => {
@@ -39,7 +42,7 @@ export function raise(
       throw error
     }
     if (options.start === false) return
-    await Promise.all([...world.sites.values()].map((site) => site.start()))
+    await Promise.all([...world.sites.values()].map((site) => site.start(...(options.flags ?? []))))
   })
   after(async () => {
     await world?.close()
