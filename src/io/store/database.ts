@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { Level } from 'level'
 import type { Persist as PersistEffect, PersistPart } from '../../core/replication/effects.ts'
 import type { Origin } from '../../core/model/values.ts'
-import { StoreError, describe, storeError } from './errors.ts'
+import { describe, storeClosed, storeError } from './errors.ts'
 import { isMissing, syncFolder } from './files.ts'
 import {
   encodeHead,
@@ -317,12 +317,7 @@ export class Database {
    */
   #exclusive<T>(work: () => Promise<T>, database: 'opened' | 'as it is' = 'opened'): Promise<T> {
     const result = this.#last.then(async () => {
-      if (this.#closed !== undefined) {
-        throw new StoreError('STORE_CLOSED', 'the store is closed', {
-          path: this.#path,
-          fix: 'open it again'
-        })
-      }
+      if (this.#closed !== undefined) throw storeClosed(this.#path)
       try {
         if (this.#failed && database === 'opened') await this.#reopen()
         const result = await work()

@@ -91,6 +91,11 @@ export function describe(error: unknown): string {
   return `${isInMessage ? '' : `${code} `}${error.message}${cause}`
 }
 
+/** Returns the error of a call after `close`. */
+export function storeClosed(path: string): StoreError {
+  return new StoreError('STORE_CLOSED', 'the store is closed', { path, fix: 'open it again' })
+}
+
 /**
  * The text of DISK_FULL for a start: a running agent continues from memory, but an agent that starts has no state in
  * memory.

@@ -34,6 +34,7 @@ import { readIdentity, settleIdentity, setAsideReplaced } from './identity-copie
 import { isBelow, readCounters } from './saved-counters.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 import type { StoredStatement, StoredTrust } from './trust-table.ts'
+import { Turns } from './turns.ts'
 
 export type { Counters } from './counters.ts'
 export type { Part, Persist } from './database.ts'
@@ -139,7 +140,7 @@ export interface Store {
    * in it, as at a start.
    */
   mend(): Promise<Mended>
-  /** Closes the database after the writes that were begun, and releases the lock. */
+  /** Closes the store after the writes that were begun, and releases the lock. Later writes reject with STORE_CLOSED. */
   close(): Promise<void>
 }
 
@@ -216,12 +217,12 @@ class DiskStore implements Store {
   #counters: Counters | undefined
   #replica: LoadedReplica
   #trust: StoredTrust
-  /** Settles when the latest operation on the small files has ended; never rejects. */
-  #turn: Promise<unknown> = Promise.resolve()
+  readonly #turns: Turns
 
   constructor(options: DiskStoreOptions) {
     const { origins, parts, dropped, lost, seen } = options.contents
     this.folder = options.folder
+    this.#turns = new Turns(options.folder)
     this.warnings = options.warnings
     this.#database = options.database
     this.#identity = options.identity
@@ -235,11 +236,11 @@ class DiskStore implements Store {
   }
 
   saveIdentity(identity: Identity): Promise<void> {
-    return this.#inTurn(() => this.#putIdentity(identity))
+    return this.#turns.run(() => this.#putIdentity(identity))
   }
 
   changeIdentity(change: (identity: Identity) => Identity): Promise<Identity | undefined> {
-    return this.#inTurn(async () => {
+    return this.#turns.run(async () => {
       const identity = this.#identity
       const next = identity && change(identity)
       if (next !== undefined && next !== identity) await this.#putIdentity(next)
@@ -261,7 +262,7 @@ class DiskStore implements Store {
   }
 
   saveCounters(counters: Counters): Promise<void> {
-    return this.#inTurn(() => this.#putCounters(counters))
+    return this.#turns.run(() => this.#putCounters(counters))
   }
 
   async #putCounters(counters: Counters): Promise<void> {
@@ -317,7 +318,7 @@ class DiskStore implements Store {
   }
 
   forget(): Promise<void> {
-    return this.#inTurn(() => this.#removeAll())
+    return this.#turns.run(() => this.#removeAll())
   }
 
   async #removeAll(): Promise<void> {
@@ -339,17 +340,7 @@ class DiskStore implements Store {
   }
 
   mend(): Promise<Mended> {
-    return this.#inTurn(() => this.#writeMissing())
-  }
-
-  /**
-   * Runs operations on the small files one after the other. Otherwise `mend` could write a file again that `forget` is
-   * removing.
-   */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work)
-    this.#turn = result.catch(() => undefined)
-    return result
+    return this.#turns.run(() => this.#writeMissing())
   }
 
   /** The work of `mend`: small files first, then the database. */
@@ -393,7 +384,8 @@ class DiskStore implements Store {
     return names.filter((_, index) => there[index] === false)
   }
 
-  close(): Promise<void> {
-    return this.#database.close()
+  async close(): Promise<void> {
+    await this.#turns.end()
+    await this.#database.close()
   }
 }
