@@ -85,7 +85,8 @@ export class Entrance {
       software: VERSION,
       onHandshake: (outcome) => this.onHandshake(outcome),
       onAdmitted: (clusterItem) => this.onAdmitted(clusterItem),
-      onPrefixes: () => source.refresh()
+      onPrefixes: () => source.refresh(),
+      onView: () => current.onView()
     })
     try {
       await session.start()

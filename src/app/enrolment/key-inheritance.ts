@@ -43,7 +43,7 @@ interface KeyInheritanceOptions {
 /** See the head of this file. One per process; PartWatch calls `look` once a second. */
 export class KeyInheritance {
   readonly #options: KeyInheritanceOptions
-  /** Multiaddrs of the other gateways, as of the last look at which this cluster stood. */
+  /** Multiaddrs of the other gateways, as of the last view in which this cluster stood: their records end with the old key. */
   #known: readonly string[] = []
   #round: Promise<void> | undefined
   #rounds = 0
@@ -52,6 +52,14 @@ export class KeyInheritance {
 
   constructor(options: KeyInheritanceOptions) {
     this.#options = options
+    options.current.onView = () => this.#note()
+  }
+
+  /** Notes where the other gateways are: after each change of the view, so that one that has just joined is known. */
+  #note(): void {
+    const { current, sharedKey } = this.#options
+    const { session } = current
+    if (session !== undefined && sharedKey === undefined && current.stands) this.#known = addressesOf(session)
   }
 
   /** `isReplaced`: whether another key has the place of this cluster's. Never throws. */
@@ -60,7 +68,7 @@ export class KeyInheritance {
     const { session } = current
     if (session === undefined || sharedKey !== undefined) return
     if (!isReplaced) {
-      this.#known = addressesOf(session)
+      this.#note()
       this.#rounds = 0
       this.#nextMs = 0
       return

@@ -12,6 +12,8 @@ export class CurrentSession {
   #session: Session | undefined
   /** True while a session waits for a member to accept this cluster: the join may still fail. */
   isJoining = false
+  /** What key-inheritance.ts does after each change of the session's view. */
+  onView: () => void = () => undefined
 
   get session(): Session | undefined {
     return this.#session

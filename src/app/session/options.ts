@@ -40,6 +40,8 @@ export interface SessionOptions {
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
   /** Called when the trust set gives this cluster other prefixes: the source has to judge its objects again. */
   readonly onPrefixes: () => void
+  /** Called once for all changes of a turn of the event loop, when the view has them. */
+  readonly onView: () => void
   /** Called after each handshake with a peer. `join` learns here whether a member has accepted this cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

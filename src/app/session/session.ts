@@ -246,6 +246,7 @@ export class Session {
     this.#services.update(this.balancing.served(this.facts.nodeAddress))
     this.#host.mark()
     this.#dialer.update()
+    this.#options.onView()
   }
 
   /** Called once a second, before the tunnels are judged. */

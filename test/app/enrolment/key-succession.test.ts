@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { ErrorAnswer, StatusAnswer } from '../../../src/api/answers.ts'
 import type {
   ClusterKeyRotatedAnswer,
@@ -207,8 +206,6 @@ describe('a new key for a running cluster', function () {
     const { token } = await west.ask<GatewayInviteAnswer>('/v1/invite/gateway', { ttlSeconds: 3600 })
     await edge.join(token)
     await eventually(async () => (await edge.connected('west')).length === 1)
-    // An agent notes the addresses of the others of its cluster once a second (part-watch.ts).
-    await pause(2000)
     const before = await west.identity()
     const { adminKey: key } = await edge.ask<AdminKeyAnswer>('/v1/admin/key', {})
     await west.ask('/v1/admin/add', { key, label: 'edge' })
