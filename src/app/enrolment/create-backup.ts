@@ -66,7 +66,7 @@ export async function createBackup(
  */
 function saved(identity: Identity, session: Session, crypto: Crypto): SavedIdentity {
   const { control, membership } = session
-  const known = inTurn(addressesByCluster(control.view()))
+  const known = inTurn(addressesByCluster(session))
   const all = [...new Set([...known, ...(identity.bootstrap ?? [])])]
   // Addresses come from other members, too.
   const bootstrap = all.filter(isBootstrapAddress).slice(0, SECRET_BOOTSTRAP_MAX)

@@ -238,7 +238,7 @@ export class GatewayInvites {
   #gift(session: Session, { clusterSeed, stage, bootstrap, realPrefixes }: Member): GatewayGift {
     const { store } = this.#options
     const clusterKey = keyId(this.#options.crypto.publicKeyOf(clusterSeed))
-    const known = addressesByCluster(session.control.view())
+    const known = addressesByCluster(session)
     const others = [...known.values()].some(({ length }) => length > 0) ? chooseBootstrap([], known) : []
     const all = new Set([...ownAddressesOf(session), ...others, ...bootstrap])
     return {

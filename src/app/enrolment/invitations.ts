@@ -3,10 +3,9 @@
 // other invite of this agent gets them. An administrator's seat signs an invite; the root key takes no part.
 import type { InviteRequest } from '../../api/requests.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
-import type { ClusterName } from '../../core/model/values.ts'
+import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
 import type { StatementId } from '../../core/trust/set/ids.ts'
-import type { MeshView } from '../../core/view/view.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import { invite, withoutRedeemedInvites, type Held, type Invited } from '../identity/invite.ts'
 import { ownSeats } from '../administration/own-seats.ts'
@@ -60,7 +59,7 @@ export class Invitations {
         seats: ownSeats(identity, session.control.members, crypto),
         nowMs: Date.now(),
         view,
-        bootstrap: addressesByCluster(view),
+        bootstrap: addressesByCluster(session),
         hostNetworks: ownAddresses(),
         around,
         replaced,
@@ -110,16 +109,19 @@ function heldInMesh({ membership, control }: Session, except: ClusterName | unde
 
 /**
  * The multiaddrs of all agents by cluster, each with /p2p/<PeerId>. The own cluster comes first, and a token names its
- * agents first.
+ * agents first. Those of this agent are what its session knows: its own record is not in the view yet after a start.
  */
-export function addressesByCluster(view: MeshView): ReadonlyMap<ClusterName, readonly string[]> {
+export function addressesByCluster({ control, facts }: Session): ReadonlyMap<ClusterName, readonly string[]> {
+  const view = control.view()
   const result = new Map<ClusterName, readonly string[]>()
+  const named = (multiaddrs: readonly string[], origin: Origin) =>
+    multiaddrs.map((address) => `${address}/p2p/${origin}`)
   for (const name of [view.self, ...view.clusters.keys()]) {
-    const agents = view.clusters.get(name)?.agents ?? []
-    result.set(
-      name,
-      agents.flatMap(({ origin, agent }) => agent.multiaddrs.map((address) => `${address}/p2p/${origin}`))
-    )
+    const others = (view.clusters.get(name)?.agents ?? []).filter(({ origin }) => origin !== control.origin)
+    result.set(name, [
+      ...(name === view.self ? named(facts.multiaddrs, control.origin) : []),
+      ...others.flatMap(({ origin, agent }) => named(agent.multiaddrs, origin))
+    ])
   }
   return result
 }

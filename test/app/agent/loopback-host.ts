@@ -1,4 +1,5 @@
 // Real agents in this process, over loopback and without a data plane.
+import assert from 'node:assert/strict'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
@@ -93,7 +94,9 @@ export class LoopbackHost {
   /** A token of this agent for a cluster. */
   async invite(cluster: string, net: number): Promise<string> {
     const request = { cluster, ...prefixes(net), ttlSeconds: 3600, bootstrap: [] }
-    return (await this.ask<InviteAnswer>('/v1/invite', request)).token
+    const answer = await this.ask<InviteAnswer>('/v1/invite', request)
+    assert.ok('token' in answer, JSON.stringify(answer))
+    return answer.token
   }
 
   join(token: string): Promise<JoinedAnswer> {
