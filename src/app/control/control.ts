@@ -40,7 +40,6 @@ const TICK_MS = 200
 const WARNINGS_MAX = 20
 
 export type { HandshakeOutcome, HandshakeRefusal } from './handshakes.ts'
-
 export type { Neighbour } from './neighbourhood.ts'
 
 export class Control {
@@ -185,8 +184,8 @@ export class Control {
   }
 
   neighbour(origin: Origin): Neighbour | undefined {
-    const neighbour = this.#links.neighbours.get(origin)
-    return neighbour && { ...neighbour, rttMs: this.#protocol.rtt(origin) }
+    const link = this.#links.neighbours.get(origin)
+    return link && { ...link, rttMs: this.#protocol.rtt(origin), heardMs: this.#protocol.heardMs(origin) }
   }
 
   neighbours(): readonly Origin[] {

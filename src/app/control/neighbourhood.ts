@@ -9,6 +9,8 @@ export interface Neighbour extends ConnectionInfo {
   readonly origin: Origin
   /** The last measured round trip of a ping in milliseconds; undefined before the first pong. */
   readonly rttMs: number | undefined
+  /** Monotonic time of its last frame, in ms. */
+  readonly heardMs: number | undefined
   /** Seconds by which its clock is ahead of this host's; below 0: behind. */
   readonly skewSeconds: number
 }
@@ -27,7 +29,7 @@ export class Neighbourhood {
   }
 
   /** Returns the neighbour; undefined when this origin is none. */
-  get(origin: Origin): Omit<Neighbour, 'rttMs'> | undefined {
+  get(origin: Origin): Omit<Neighbour, 'rttMs' | 'heardMs'> | undefined {
     const info = this.#members.get(origin)
     return info && { origin, ...info, skewSeconds: this.#skewOf(origin) }
   }

@@ -26,6 +26,8 @@ export interface PathFacts {
   /** Facts of the control plane (control/control.ts). */
   readonly control: {
     readonly isConnected: (origin: Origin) => boolean
+    /** Whether a frame came over the connection lately. Where the network is cut, a connection stays open for up to 2 min. */
+    readonly isHeard: (origin: Origin) => boolean
     readonly liveness: (origin: Origin) => Liveness
     readonly refusal: (origin: Origin) => HandshakeRefusal | undefined
     readonly isFrozen: (origin: Origin) => boolean
@@ -155,7 +157,7 @@ interface Cause {
 /**
  * Returns why a tunnel is down, as far as the control plane can tell: the own device is missing; UDP fails while TCP
  * works; the handshake is refused; no member has a connection to the agent; only this one has none. A connection that
- * is silent is none: the failure detector suspects its agent after 3.5 s, before the tunnel is down.
+ * is silent is none, also while other members still hear the agent.
  */
 function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts
@@ -164,7 +166,7 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const [, host, port] = /^(.*):(\d+)$/.exec(endpoint ?? '') ?? []
   const refusal = control.refusal(origin)
   const liveness = control.liveness(origin)
-  if (control.isConnected(origin) && liveness === 'alive') {
+  if (control.isHeard(origin)) {
     if (endpoint === undefined)
       return {
         rank: RANKS.udp,

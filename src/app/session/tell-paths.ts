@@ -4,6 +4,7 @@ import { gatewaysOf } from '../../core/host/nodes.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Control } from '../control/control.ts'
+import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
 import { STEP_FAILED, TUNNEL_DEVICE } from '../host/host-faults.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -11,6 +12,9 @@ import type { TunnelPaths } from '../paths/tunnel-paths.ts'
 import type { OfNode } from './node-faults.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
+
+// Milliseconds. A neighbour pings once a second, so this is shorter than the time until a tunnel counts as down.
+const SILENT_MS = 4000
 
 /** The facts from which faults and metrics are made. */
 interface Paths {
@@ -44,6 +48,7 @@ export function tellPathFaults({ health, view, control, tunnels, ...more }: Path
     way: (origin) => more.ways.of(origin),
     control: {
       isConnected: (origin) => control.neighbour(origin) !== undefined,
+      isHeard: (origin) => monotonicMs() - (control.neighbour(origin)?.heardMs ?? -Infinity) < SILENT_MS,
       liveness: (origin) => control.liveness(origin),
       refusal: (origin) => control.refusal(origin),
       isFrozen: (origin) => control.isFrozen(origin),

@@ -300,7 +300,7 @@ export class Protocol {
   }
 
   /** When the last frame of a neighbour arrived, on the caller's clock; undefined when it is not connected. */
-  silentSince(peer: Origin): number | undefined {
+  heardMs(peer: Origin): number | undefined {
     const heardMs = this.#neighbours.get(peer)?.heardMs
     return heardMs === undefined ? undefined : this.#clock.toCaller(heardMs)
   }

@@ -69,6 +69,7 @@ const faultsOf = ({ view, down = [], tunnels = {}, control = {}, hasDevice = tru
     tunnel: (origin) => tunnel(tunnels[origin] ?? {}),
     control: {
       isConnected: () => true,
+      isHeard: control.isConnected ?? (() => true),
       liveness: () => 'alive',
       refusal: () => undefined,
       isFrozen: () => false,
@@ -135,8 +136,8 @@ describe('what is wrong on the way to other clusters', () => {
       /systemctl status meshd/
     ],
     [
-      'its connection is silent since a moment',
-      downAnd({ liveness: () => 'suspected' }),
+      'its connection is open and silent, and others hear it',
+      downAnd({ isHeard: isFar }),
       /203\.0\.113\.12 answers this host neither by UDP nor by TCP$/,
       /ip route get/
     ],

@@ -222,7 +222,7 @@ describe('protocol', () => {
     assert.ok(ping?.ping)
     protocol.receive(B.origin, encodeFrame({ pong: { id: ping.ping.id } }), 1040)
     assert.equal(protocol.rtt(B.origin), 40)
-    assert.equal(protocol.silentSince(B.origin), 1040)
+    assert.equal(protocol.heardMs(B.origin), 1040)
     assert.equal(aborts(protocol, 1200, 11_000), 0)
     assert.equal(aborts(protocol, 11_200, 12_200), 1)
     assert.equal(aborts(protocol, 12_400, 14_000), 0)
@@ -234,7 +234,7 @@ describe('protocol', () => {
     assert.equal(aborts(protocol, 0, 1000), 0)
     assert.equal(aborts(protocol, 31_000, 40_000), 0)
     assert.equal(aborts(protocol, -YEAR_MS, -YEAR_MS), 0)
-    assert.equal(protocol.silentSince(B.origin), -YEAR_MS - 40_000)
+    assert.equal(protocol.heardMs(B.origin), -YEAR_MS - 40_000)
     assert.equal(aborts(protocol, -YEAR_MS, -YEAR_MS + 2000), 1)
   })
 
