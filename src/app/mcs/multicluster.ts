@@ -142,7 +142,7 @@ export class Multicluster {
   /** The conditions of this cluster's exports that differ. A conflict is no failure: the watch brings the new object. */
   #exportWrites({ view }: ClustersetFacts, version: string): readonly (() => Promise<void>)[] {
     const services = byKey(view)
-    const now = new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const now = this.#now()
     return this.#options.own.exports().flatMap((each) => {
       const next = nextConditions(each, conditionsOf(each, view, services), now)
       return next === undefined ? [] : [() => this.#send(exportStatusCall(version, each, next))]
@@ -191,10 +191,15 @@ export class Multicluster {
       readonly held: Map<string, HeldImport>
     }
   ): Promise<void> {
-    const now = new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const now = this.#now()
     const key = `${want.namespace}/${want.name}`
     if (differs.object) await this.#keep(held, key, applyImport(version, want))
     if (differs.status) await this.#keep(held, key, applyImportStatus(version, want, { have, now }))
+  }
+
+  /** The time of a condition: RFC 3339 in whole seconds, as metav1.Time has it. */
+  #now(): string {
+    return new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z')
   }
 
   /** Sends a call, and keeps the object of the answer. */

@@ -1,7 +1,7 @@
 // One service of the ServiceExports of all clusters (Multi-Cluster Services API): which clusters export it, what they agree
 // on, and where they differ. DNS, load balancer, ServiceImports and conditions all read this one result.
 // Invariants
-//   1. The result is a pure function of the exports: all clusters have the same one, whatever the order of arrival.
+//   1. The result depends on the exports alone, so all clusters get the same one, also when exports arrive in another order.
 //   2. Of two exports that differ, the older one counts; of the same age, that of the first cluster by name. An export that
 //      does not say when it was made is the youngest.
 //   3. Each cluster has at most EXPORTS_PER_NAMESPACE_MAX exports in a namespace and EXPORTS_PER_CLUSTER_MAX in all. What

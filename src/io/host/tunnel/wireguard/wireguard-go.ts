@@ -96,7 +96,7 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   await rm(path, { force: true })
 }
 
-/** The path of the socket on which the wireguard-go of the device answers, in whatever network namespace it runs. */
+/** The path of the socket on which the wireguard-go of the device answers, also when it runs in another network namespace. */
 export function socketOf(device: string): string {
   return `${SOCKET_FOLDER}/${device}.sock`
 }
