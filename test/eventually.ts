@@ -1,6 +1,7 @@
 // Waits for a condition with a deadline: the one way in which tests meet real time. The deadline is long, and longer on a machine that is slow or
 // busy, so that neither fails a test.
 import { availableParallelism, loadavg } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 
 /** How many times longer everything takes on this processor when it is idle: the guest's kernel runs on a translated one. */
 export const TRANSLATION = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
@@ -16,6 +17,11 @@ export function slowness(): number {
   return Math.ceil(Math.max(TRANSLATION, (loadavg()[0] ?? 0) / availableParallelism()))
 }
 
+// Milliseconds between two looks: a share of the time waited so far, since each look costs the agents processor time.
+const PAUSE_MIN_MS = 5
+const PAUSE_MAX_MS = 100
+const PAUSE_SHARE = 0.05
+
 /** The deadline is for an idle, ordinary machine. Errors: the last error of the condition, or "not within …". */
 export async function eventually(condition: () => unknown, deadlineMs = 30_000): Promise<void> {
   const began = performance.now()
@@ -29,8 +35,6 @@ export async function eventually(condition: () => unknown, deadlineMs = 30_000):
     const tookMs = performance.now() - began
     if (tookMs > deadlineMs * slowness())
       throw failure ?? new Error(`not within ${Math.round(tookMs)} ms: ${condition.toString()}`)
-    await new Promise((resolve) => {
-      setTimeout(resolve, 5)
-    })
+    await pause(Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, tookMs * PAUSE_SHARE)))
   }
 }

@@ -44,7 +44,7 @@ describe('a gateway that ends', function () {
           await site(name).stop('SIGTERM')
           await start(name, wrapper)
           await inStep(site(name))
-          await settled() // as whoever rolls an upgrade out waits for each host
+          await settled() // as an operator who rolls an upgrade out waits for each host
         }
       await cluster.node.stop('SIGTERM')
       await cluster.node.start(...OUTLIVE)
@@ -139,8 +139,9 @@ describe('a gateway that ends', function () {
         const { peers } = await look<PeersAnswer>(from, 'peers')
         const rows = peers.filter((row) => row.cluster === 'edge' && GATEWAY_NODES.has(row.node))
         assert.equal(rows.length, 2)
+        // On a busy machine the reason counts changes of the last 10 min, which do not matter here.
         for (const { state, reason, rttMs } of rows)
-          assert.ok(state === 'up' && reason === undefined && rttMs !== undefined, `${state} ${reason}`)
+          assert.ok(state === 'up' && rttMs !== undefined, `${state} ${reason}`)
       }
       carrier = await cluster.carrier()
       return carrier !== undefined
@@ -186,13 +187,15 @@ describe('a gateway that ends', function () {
       ask('node → west', async () => (await cluster.node.pod.tcp(NAMES[0] ?? '', 80)).error),
       ...NAMES.map((name) => ask(name, () => resolves(west().pod(0), name)))
     ])
+    let held: Held | undefined
     try {
       await act()
     } finally {
       ended.abort()
       await loops
+      held = await inward.end() // also after a failure: the next test needs the port
     }
-    return { held: await inward.end(), failed, asked }
+    return { held, failed, asked }
   }
 
   /**
