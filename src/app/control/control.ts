@@ -175,7 +175,7 @@ export class Control {
    */
   async sign(items: readonly Uint8Array[]): Promise<void> {
     await this.#trust.add(items)
-    this.#judge()
+    this.#judge(true)
   }
 
   /** Returns the view. It is built again when records, or the addresses of this host, have changed since the last call. */
@@ -304,8 +304,8 @@ export class Control {
    * Draws the consequences of a changed trust set: neighbours that do not stand any more are turned away, their records
    * are removed, and the view is built again.
    */
-  #judge(): void {
-    if (!this.#links.judge()) return
+  #judge(isOwn = false): void {
+    if (!this.#links.judge(isOwn)) return
     this.#runner.run(this.#protocol.collect())
     this.#view.changed()
     this.#options.onChange()

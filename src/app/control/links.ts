@@ -37,6 +37,7 @@ import {
 } from './handshakes.ts'
 import type { MeshTrust } from './mesh-trust.ts'
 import { Neighbourhood } from './neighbourhood.ts'
+import { Settled } from './settled.ts'
 import { Sponsor } from './sponsor.ts'
 import { Vestibule, type Admittance } from './vestibule.ts'
 
@@ -83,6 +84,7 @@ export class Links {
   #own: Credential | undefined
   /** The version of the members for which the neighbours were last judged. */
   #judgedVersion = -1
+  readonly #settled = new Settled()
 
   constructor(options: LinksOptions) {
     const { roots, trust, send } = options
@@ -157,12 +159,14 @@ export class Links {
   }
 
   /**
-   * Turns away the neighbours that do not stand any more. Returns whether the members have changed since the last call.
+   * Turns away the neighbours that do not stand any more. Returns whether the members have changed since they were last
+   * judged. `isOwn`: this agent has made the change, so there is nothing to wait for (settled.ts).
    */
-  judge(): boolean {
+  judge(isOwn: boolean): boolean {
     const { trust, origin } = this.#options
     const { members } = trust
     if (members.version === this.#judgedVersion) return false
+    if (!isOwn && !this.#settled.look(members.version)) return false
     // The own credential is kept only when the set knows the sponsor, whose admission may have come just now.
     if (this.#own !== undefined && !members.isAdmitted(origin)) trust.addCredential(this.#own)
     this.#judgedVersion = members.version
