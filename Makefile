@@ -45,17 +45,21 @@ lab: node_modules/.package-lock.json ## two real Kubernetes clusters of two node
 	@node build/bundle.ts
 	@PROGRAM=test/lab/support/nodes/main.ts test/demo/run
 
-test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, a virtual machine)
+test: lab-programs types lint ## unit, property, contract, lab (namespaces, a virtual machine), hostile, demo, and a scenario for each known fault
+	test/run
+
+test-all: lab-programs types lint ## what `make test` runs, and all other scenarios and tests with Kubernetes: as CI does
+	test/run all
+
+lab-programs: node_modules/.package-lock.json
 	@build/setup test
 	@build/kube-lab nodes >/dev/null
 	@build/node-tools >/dev/null
 	@build/helm >/dev/null
 	@[ "$$(uname -m)" != x86_64 ] || build/guest >/dev/null
-	$(MAKE) --no-print-directory types lint
-	test/run
 
-coverage: node_modules/.package-lock.json ## what `make test` runs, slower, and how much of src it reaches
-	c8 --config test/c8rc.json test/run
+coverage: node_modules/.package-lock.json ## what `make test-all` runs, slower, and how much of src it reaches
+	c8 --config test/c8rc.json test/run all
 
 bench: node_modules/.package-lock.json ## figures beside their baselines; PART=replication|dns|host JSON=<file>
 	@build/setup bench
