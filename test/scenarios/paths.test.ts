@@ -8,7 +8,7 @@ import { startFlow, type FlowResult } from '../lab/support/counted-flow.ts'
 import { done, look, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('a way between two clusters that breaks', function () {
-  const { site } = raise('paths', ['west', 'east', 'edge'], { flags: ['--tcp-path-rate', '100'] })
+  const { site } = raise('paths', ['west', 'east', 'edge'])
   const west = () => site('west')
   const east = () => site('east')
   const edge = () => site('edge')

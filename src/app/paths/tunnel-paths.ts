@@ -101,9 +101,11 @@ export class TunnelPaths {
     for (const peer of peers) {
       const member = this.#member(peer, nowMs)
       this.#keys.set(peer.origin, new Set([...(this.#keys.get(peer.origin) ?? []), peer.key].slice(-2)))
+      const neighbour = control.neighbour(peer.origin)
       member.judge(peer, endpoints.get(peer.key), {
         nowMs,
-        hasCarrier: control.neighbour(peer.origin) !== undefined && member.isCarrying(nowMs),
+        hasCarrier: neighbour !== undefined && member.isCarrying(nowMs),
+        carrierHeardMs: neighbour?.heardMs,
         keepaliveSeconds,
         ...answers(peer.origin)
       })

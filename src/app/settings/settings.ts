@@ -144,7 +144,7 @@ export const SETTINGS = {
   ),
   'tcp-path-rate': row(
     integer({ min: 0, max: 10_000 }),
-    0,
+    100,
     'Mbit/s of the tunnel over TCP with each gateway whose UDP gets no answer; 0 = never over TCP'
   ),
   device: row(text(device), 'rhizome0', 'name of the tunnel interface'),

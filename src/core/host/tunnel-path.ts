@@ -8,7 +8,10 @@
 //      try that fails costs no traffic. While the carrier brings nothing back, it is tried every SILENT_TRY_MS.
 //   4. A direct path that fails again within HELD_MS makes the wait longer: a path that flaps changes a bounded number of
 //      times.
-//   5. Both ends decide alone and follow each other: WireGuard sends to where the last valid packet came from.
+//   5. Direct is given up only for a carrier that is proved: it went on bringing frames while direct was silent. Where both
+//      fell silent together, the other end is stopped or cut off, and no carrier helps. When both are back, direct comes
+//      first: the carrier must be back for FIRST_ANSWER_MS, in which WireGuard repeats its handshake.
+//   6. Both ends decide alone and follow each other: WireGuard sends to where the last valid packet came from.
 //
 //   direct ── silent for SILENCE_MS, or the other end sends by a carrier ──→ carried
 //   carried ── a try is answered, or the other end sends directly ──→ direct
@@ -34,6 +37,8 @@ export interface PathFacts {
   readonly hasAddress: boolean
   /** Whether a carrier to the other end exists now. */
   readonly hasCarrier: boolean
+  /** Time of the latest frame by the carrier, which brings one a second; undefined: none came. */
+  readonly carrierHeardMs: number | undefined
   /** Where WireGuard sends now; undefined: it has no endpoint for this peer, or it could not be read. */
   readonly sendsTo: 'peer' | 'carrier' | undefined
   /** Time of the latest answer through the tunnel; undefined: there was none. */
@@ -59,6 +64,10 @@ export interface PathState {
   readonly triedMs: number
   /** While carried: time since when no carrier exists; undefined: one exists. */
   readonly uncarriedMs: number | undefined
+  /** Time of the latest frame by the carrier, as of the latest look. */
+  readonly carrierHeardMs: number | undefined
+  /** Time since when the carrier brings frames without a gap; undefined: it brought none. */
+  readonly carrierSinceMs: number | undefined
   /** While carried: time since when WireGuard sends directly, because the other end does; undefined: it does not. */
   readonly heardMs: number | undefined
   /** Why the path is the present one. */
@@ -80,6 +89,10 @@ const LOST_MIN = 3
 const UNPROBED_SILENCE_MS = 15_000
 /** After a change, packets that were on their way may still come by the old path. */
 export const SETTLE_MS = 3_000
+/** For so long the carrier must have gone on after direct fell silent. Where both are cut at once, it is 1 s at most. */
+const PROOF_MS = 2_000
+/** Frames come every second, and one of them may be lost and sent again. A longer gap is a silence of the carrier. */
+const CARRIER_GAP_MS = 3_000
 /** A control connection that ends is dialled again after 0.25 s, and a handshake takes three round trips. */
 const UNCARRIED_MS = 5_000
 /** A carrier that exists and brings nothing back: the other end may have lost it, or may carry nothing. */
@@ -94,12 +107,21 @@ const TRY_WAITS = { minMs: 10_000, maxMs: 300_000 }
 
 /** Returns the path of a tunnel that has just been made: direct comes first. */
 export function startPath(nowMs: number): PathState {
-  return direct({ failures: 0 }, nowMs, 'start')
+  return direct({ failures: 0, carrierHeardMs: undefined, carrierSinceMs: undefined }, nowMs, 'start')
 }
 
-/** Returns the path as of now. Called about once a second; the result is the same object while nothing changes. */
-export function nextPath(state: PathState, facts: PathFacts): PathState {
+/** Returns the path as of now. Called about once a second. */
+export function nextPath(before: PathState, facts: PathFacts): PathState {
+  const state = withCarrier(before, facts)
   return state.isCarried ? fromCarried(state, facts) : fromDirect(state, facts)
+}
+
+/** Notes what the carrier brought. An agent that was stopped itself has heard nothing meanwhile, which is a gap, too. */
+function withCarrier(state: PathState, { carrierHeardMs }: PathFacts): PathState {
+  if (carrierHeardMs === undefined) return { ...state, carrierHeardMs, carrierSinceMs: undefined }
+  const gapMs = carrierHeardMs - (state.carrierHeardMs ?? -Infinity)
+  const carrierSinceMs = gapMs > CARRIER_GAP_MS ? carrierHeardMs : state.carrierSinceMs
+  return { ...state, carrierHeardMs, carrierSinceMs }
 }
 
 /** Whether direct is to be tried now (invariant 3). */
@@ -113,6 +135,18 @@ export function isTryDue(state: PathState, facts: PathFacts): boolean {
 /** Milliseconds without an answer by the present path. */
 function silentMs({ sinceMs }: PathState, { nowMs, lastAnswerMs }: PathFacts): number {
   return nowMs - Math.max(sinceMs, lastAnswerMs ?? -Infinity)
+}
+
+/** Whether the carrier works although direct is silent (invariant 5). */
+function isProved(state: PathState, facts: PathFacts): boolean {
+  const { carrierHeardMs, carrierSinceMs } = state
+  if (carrierHeardMs === undefined || carrierSinceMs === undefined) return false
+  const { nowMs } = facts
+  if (nowMs - carrierHeardMs > CARRIER_GAP_MS) return false
+  const directMs = nowMs - silentMs(state, facts)
+  return carrierSinceMs > directMs
+    ? nowMs - carrierSinceMs > Math.max(FIRST_ANSWER_MS, silenceMsMax(facts))
+    : carrierHeardMs - directMs > PROOF_MS
 }
 
 /** Returns the path after a try of direct has ended. */
@@ -129,7 +163,7 @@ export function tried(
 function fromDirect(state: PathState, facts: PathFacts): PathState {
   const { nowMs, hasCarrier, sendsTo, unanswered } = facts
   if (!hasCarrier) return state
-  if (silentMs(state, facts) > silenceMsMax(facts) && unanswered >= LOST_MIN)
+  if (silentMs(state, facts) > silenceMsMax(facts) && unanswered >= LOST_MIN && isProved(state, facts))
     return carried(state, nowMs, 'silent')
   return sendsTo === 'carrier' && nowMs - state.sinceMs > SETTLE_MS
     ? carried(state, nowMs, 'followed')
@@ -152,21 +186,31 @@ function fromCarried(state: PathState, facts: PathFacts): PathState {
   const isHeard = heardMs !== undefined && nowMs - heardMs >= HEARD_MS
   if (isHeard && lastAnswerMs !== undefined && lastAnswerMs > heardMs) return direct(state, nowMs, 'followed')
   if (facts.hasAddress && silentMs(state, facts) > CARRIED_SILENCE_MS && unanswered >= LOST_MIN)
-    return direct({ failures: state.failures + 1 }, nowMs, 'unanswered')
+    return direct({ ...state, failures: state.failures + 1 }, nowMs, 'unanswered')
   return uncarriedMs === state.uncarriedMs && heardMs === state.heardMs
     ? state
     : { ...state, uncarriedMs, heardMs }
 }
 
-function direct({ failures }: Pick<PathState, 'failures'>, nowMs: number, cause: PathCause): PathState {
-  return { isCarried: false, sinceMs: nowMs, failures, nextTryMs: nowMs, triedMs: nowMs, cause, ...UNSEEN }
+/** What goes on through a change of the path. */
+type Lasting = Pick<PathState, 'failures' | 'carrierHeardMs' | 'carrierSinceMs'>
+
+function direct(state: Lasting, nowMs: number, cause: PathCause): PathState {
+  return changed(state, nowMs, { isCarried: false, nextTryMs: nowMs, cause })
 }
 
 function carried(state: PathState, nowMs: number, cause: PathCause): PathState {
   const hasHeld = nowMs - state.sinceMs >= HELD_MS
   const failures = hasHeld ? 0 : state.cause === 'start' ? state.failures : state.failures + 1
   const nextTryMs = nowMs + backoffMs(failures, TRY_WAITS)
-  return { isCarried: true, sinceMs: nowMs, failures, nextTryMs, triedMs: nowMs, cause, ...UNSEEN }
+  return changed({ ...state, failures }, nowMs, { isCarried: true, nextTryMs, cause })
 }
 
-const UNSEEN = { uncarriedMs: undefined, heardMs: undefined }
+function changed(
+  { failures, carrierHeardMs, carrierSinceMs }: Lasting,
+  nowMs: number,
+  next: Pick<PathState, 'isCarried' | 'nextTryMs' | 'cause'>
+): PathState {
+  const lasting = { failures, carrierHeardMs, carrierSinceMs }
+  return { ...next, ...lasting, sinceMs: nowMs, triedMs: nowMs, uncarriedMs: undefined, heardMs: undefined }
+}

@@ -17,6 +17,8 @@ interface Weather {
   readonly tcp: boolean
   /** A control connection that is dead, and nobody knows it yet. */
   readonly isDead?: boolean
+  /** This agent itself does not run. */
+  readonly isStopped?: boolean
 }
 
 /** One tunnel whose other end answers by whatever carries packets; each step is one look, a second after the one before. */
@@ -24,6 +26,7 @@ class OneTunnel {
   state: PathState = startPath(0)
   nowMs = 0
   lastAnswerMs: number | undefined
+  carrierHeardMs: number | undefined
   changes = 0
   tries = 0
   readonly hasAddress: boolean
@@ -32,14 +35,18 @@ class OneTunnel {
     this.hasAddress = hasAddress
   }
 
-  look({ udp, tcp, isDead = false }: Weather): void {
+  look({ udp, tcp, isDead = false, isStopped = false }: Weather): void {
     this.nowMs += 1000
+    if (isStopped) return
+    if (tcp) this.carrierHeardMs = this.nowMs
+    else if (!isDead) this.carrierHeardMs = undefined
     const isWorking = this.state.isCarried ? tcp : udp
     if (isWorking) this.lastAnswerMs = this.nowMs
     const facts: PathFacts = {
       nowMs: this.nowMs,
       hasAddress: this.hasAddress,
       hasCarrier: tcp || isDead,
+      carrierHeardMs: this.carrierHeardMs,
       sendsTo: this.state.isCarried ? 'carrier' : 'peer',
       lastAnswerMs: this.lastAnswerMs,
       unanswered: isWorking ? 0 : 9,
@@ -79,11 +86,43 @@ describe('the path of a tunnel', () => {
     )
   })
 
-  it('is carried less than 5 s after direct fell silent, and 7 s after a start without an answer', () => {
+  it('stays direct where the other end is stopped or cut off, or this agent is stopped, and when UDP is back up to 5 s after TCP', () => {
+    const both = { udp: true, tcp: true }
+    const gone = fc.constantFrom<Weather>(
+      { udp: false, tcp: false },
+      { udp: false, tcp: false, isDead: true }, // a cut link, or a loss of power: the connection ends minutes later
+      { udp: true, tcp: false, isDead: true }, // a stopped agent: its kernel refuses probes
+      { ...both, isStopped: true }
+    )
+    const back = fc.constantFrom<readonly [Weather, number]>(
+      [{ udp: true, tcp: false }, 5],
+      [both, 0],
+      ...[1, 2, 3, 4, 5].map((seconds) => [{ udp: false, tcp: true }, seconds] as const)
+    )
+    const event = fc.tuple(gone, fc.integer({ min: 5, max: 200 }), back, fc.integer({ min: 1, max: 100 }))
+    fc.assert(
+      fc.property(fc.array(event, { minLength: 1, maxLength: 8 }), (events) => {
+        const tunnel = lived([
+          [both, 10],
+          ...events.flatMap(([weather, seconds, returning, more]) => [
+            // The last frame comes up to 1 s after the last answer.
+            [{ ...weather, tcp: true }, weather.isStopped === true ? 0 : 1] as const,
+            [weather, seconds] as const,
+            // When TCP comes back first, the connection was cut, too: a stopped agent still has UDP.
+            weather.udp ? ([both, 1] as const) : returning,
+            [both, more] as const
+          ])
+        ])
+        assert.equal(tunnel.changes, 0, JSON.stringify(tunnel.state))
+      })
+    )
+  })
+
+  it('is carried less than 5 s after direct fell silent, and 8 s after a start without an answer', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 500 }), (seconds) => {
         const tunnel = lived([[{ udp: true, tcp: true }, seconds]])
-        for (let look = 0; look < (seconds === 0 ? 7 : 4); look++) tunnel.look({ udp: false, tcp: true })
+        for (let look = 0; look < (seconds === 0 ? 8 : 4); look++) tunnel.look({ udp: false, tcp: true })
         assert.equal(tunnel.state.isCarried, true)
       })
     )
@@ -140,6 +179,7 @@ describe('the path of a tunnel', () => {
       nowMs: tunnel.nowMs,
       hasAddress: false,
       hasCarrier: true,
+      carrierHeardMs: tunnel.nowMs,
       sendsTo: 'peer',
       lastAnswerMs: tunnel.nowMs,
       unanswered: 0,
@@ -163,19 +203,21 @@ describe('the path of a tunnel', () => {
   })
 
   it('leaves a peer without probes alone while it is idle without keepalives', () => {
+    const heard: PathState = { ...startPath(0), carrierHeardMs: 3_599_000, carrierSinceMs: 0 }
     const facts: PathFacts = {
       nowMs: 3_600_000,
       hasAddress: true,
       hasCarrier: true,
+      carrierHeardMs: 3_600_000,
       sendsTo: 'peer',
       lastAnswerMs: 1000,
       unanswered: Infinity,
       isProbed: false,
       keepaliveSeconds: 0
     }
-    assert.equal(nextPath(startPath(0), facts).isCarried, false)
-    assert.equal(nextPath(startPath(0), { ...facts, keepaliveSeconds: 25 }).isCarried, true)
-    assert.equal(nextPath(startPath(0), { ...facts, lastAnswerMs: undefined }).isCarried, true)
+    assert.equal(nextPath(heard, facts).isCarried, false)
+    assert.equal(nextPath(heard, { ...facts, keepaliveSeconds: 25 }).isCarried, true)
+    assert.equal(nextPath(heard, { ...facts, lastAnswerMs: undefined }).isCarried, true)
   })
 
   it('tells its own sockets from the addresses of agents on this host', () => {
