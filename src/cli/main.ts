@@ -23,7 +23,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const program = createProgram()
   try {
     refuseUnknownCommand(program, argv)
-    await program.parseAsync(argv)
+    await program.parseAsync(withoutHelpCommand(argv))
     return endedWith()
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error))
@@ -41,29 +41,61 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
 
 /**
  * Throws CliError BAD_ARGUMENT when the command does not exist, before commander reads the line. For `meshctl nonsense
- * --help` commander would print the general help and end with 0, so a script with a typing error would seem to succeed.
+ * --help` and `meshctl trust nonsense --help` commander would print the help above it and end with 0, so a script with a
+ * typing error would seem to succeed.
  */
 function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
-  // A second program reads the words, because parseOptions keeps the values that it has read.
-  // After a help flag it would read no operand, so `meshctl --help nonsense` would be no error.
-  const words = argv.slice(2).filter((word) => word !== '-h' && word !== '--help')
-  const [name, topic] = createProgram().parseOptions(words).operands
-  const wanted = name === 'help' ? topic : name
+  const words = operandsOf(argv)
+  const { command, rest } = commandAt(program, words[0] === 'help' ? words.slice(1) : words)
+  const [wanted] = rest
   if (wanted === undefined || wanted === 'help') return
-  const known = program.commands.map((command) => command.name())
-  if (known.includes(wanted)) return
+  // `meshctl invite east` means `meshctl invite create east`, so the word behind `invite` may be any name.
+  if (command.commands.length === 0 || command.name() === 'invite') return
   const meant = nearest(
     wanted,
-    program
+    command
       .createHelp()
-      .visibleCommands(program)
-      .map((command) => command.name())
+      .visibleCommands(command)
+      .map((each) => each.name())
   )
+  const above = pathOf(command)
   throw new CliError(
     'BAD_ARGUMENT',
-    `unknown command ${quote(wanted)}`,
-    `${meant === undefined ? '' : `Did you mean ${meant}? `}\`meshctl --help\` lists the commands, with examples`
+    `unknown command ${quote([...above.slice(1), wanted].join(' '))}`,
+    `${meant === undefined ? '' : `Did you mean ${meant}? `}\`${above.join(' ')} --help\` lists the commands, with examples`
   )
+}
+
+/**
+ * `meshctl help invite create` as `meshctl invite create --help`, since commander's help takes one name only. Every other
+ * line is as it was.
+ */
+function withoutHelpCommand(argv: readonly string[]): readonly string[] {
+  const [first, ...topic] = operandsOf(argv)
+  return first === 'help' && topic.length > 1 ? [...argv.slice(0, 2), ...topic, '--help'] : argv
+}
+
+/** The words of a command line that are no options, up to the first option that meshctl itself does not have. */
+function operandsOf(argv: readonly string[]): readonly string[] {
+  // A second program reads the words, because parseOptions keeps the values that it has read.
+  // After a help flag it would read no operand, so `meshctl --help nonsense` would be no error.
+  return createProgram().parseOptions(argv.slice(2).filter((word) => word !== '-h' && word !== '--help'))
+    .operands
+}
+
+/** The command that the words name, as deep as each of them is one, and the words behind its name. */
+function commandAt(
+  program: Command,
+  words: readonly string[]
+): { readonly command: Command; readonly rest: readonly string[] } {
+  const [word, ...rest] = words
+  const below = program.commands.find((each) => each.name() === word)
+  return below === undefined ? { command: program, rest: words } : commandAt(below, rest)
+}
+
+/** "meshctl", "trust", "status" of that command. */
+function pathOf(command: Command): string[] {
+  return [...(command.parent === null ? [] : pathOf(command.parent)), command.name()]
 }
 
 /** Ends with 0 when the reader has closed the pipe: a reader such as `head` may do so early, which is not a failure. */
@@ -78,9 +110,7 @@ function endQuietly(error: NodeJS.ErrnoException): void {
  */
 function usageError(error: CommanderError, program: Command): CliError {
   const [problem = '', hint] = error.message.replace(/^error: /, '').split('\n')
-  const name = program.args[0]
-  const command = program.commands.find((command) => command.name() === name)
-  const help = command === undefined ? 'meshctl --help' : `meshctl ${command.name()} --help`
+  const help = `${pathOf(commandAt(program, program.args).command).join(' ')} --help`
   const suggestion = hint === undefined ? '' : `${hint.replace(/^\(|\)$/g, '')} `
   return new CliError(
     'BAD_ARGUMENT',

@@ -4,6 +4,7 @@
 import type { Command } from 'commander'
 import type { EventRow, EventsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
+import { ofCluster } from '../meshd/arguments.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import type { Colour } from '../output/style.ts'
 import { formatTable } from '../output/table.ts'
@@ -23,19 +24,21 @@ export function addEvents(program: Command): void {
     .description(
       'Lists events since the start of meshd, the oldest first. KIND is refused (a handshake, frame or record was not ' +
         'accepted), disconnected (the control connection ended), banned (more than 30 malformed or badly signed frames ' +
-        'within a minute: no control connection for 10 s to 10 min) or ban ended. A ban touches neither tunnels nor ' +
-        'records. COUNT is the number of equal events within a minute.'
+        'within a minute: no control connection for 10 s to 10 min), ban ended, or path (the tunnel goes over TCP, or over ' +
+        'UDP again; REASON has the path). A ban touches neither tunnels nor records. COUNT is the number of equal events within a minute.'
     )
     .option('--cluster <name>', 'only events of this cluster')
     .action(async (options: Options) => {
       const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
-        fetch: (signal) =>
-          context.client.request(ENDPOINTS.events, {
+        fetch: async (signal) => {
+          const answer = await context.client.request(ENDPOINTS.events, {
             field: 'events',
             doing: 'reading the events',
             ...(signal === undefined ? {} : { signal })
-          }),
+          })
+          return { ...answer, events: answer.events.filter(ofCluster(options.cluster)) }
+        },
         render: (answer) => renderEvents(answer, options.cluster, context)
       })
     })
@@ -55,7 +58,7 @@ export function addEvents(program: Command): void {
  * that is watched only grows at its end.
  */
 function renderEvents(answer: EventsAnswer, cluster: string | undefined, context: Context): Rendered {
-  const rows = answer.events.filter((event) => cluster === undefined || event.cluster === cluster)
+  const rows = answer.events
   if (rows.length === 0) {
     return {
       note:

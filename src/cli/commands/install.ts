@@ -206,7 +206,7 @@ async function tokenOf(options: Options): Promise<string | undefined> {
   if (options.token === false) return undefined
   const argument = typeof options.token === 'string' ? options.token : undefined
   if (argument !== undefined && argument !== '-') warnOfArgument()
-  return readToken(argument, options.tokenFile)
+  return readToken(argument, options.tokenFile, '; the first cluster of a mesh has none: use --no-token')
 }
 
 /** commander's accumulator for --set. A later value of a key wins. The value may have "=" and line breaks in it. */

@@ -51,7 +51,8 @@ export function addInvite(program: Command): void {
     .command('invite')
     .summary('make a token with which one new cluster, or one more gateway, can join')
     .description(
-      'Makes, lists and takes back invites. `meshctl invite <cluster>` is short for `meshctl invite create <cluster>`.'
+      'Makes, lists and takes back invites. `meshctl invite <cluster>` is short for `meshctl invite create <cluster>`: ' +
+        '`meshctl invite create --help` has its flags, such as --pod-cidr, --expires and --replace.'
     )
     .usage('[create] <cluster>|--gateway | list | cancel <cluster>|--gateway')
   addCreate(invite)

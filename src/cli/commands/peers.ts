@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { isFlapping } from '../../core/host/flapping.ts'
+import { ofCluster } from '../meshd/arguments.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { healthNotes } from '../output/health.ts'
 import type { Colour } from '../output/style.ts'
@@ -38,12 +39,14 @@ export function addPeers(program: Command): void {
     .action(async (options: Options) => {
       const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
-        fetch: (signal) =>
-          context.client.request(ENDPOINTS.peers, {
+        fetch: async (signal) => {
+          const answer = await context.client.request(ENDPOINTS.peers, {
             field: 'peers',
             doing: 'reading the peers',
             ...(signal === undefined ? {} : { signal })
-          }),
+          })
+          return { ...answer, peers: answer.peers.filter(ofCluster(options.cluster)) }
+        },
         render: (answer) => renderPeers(answer, options.cluster, context)
       })
     })
@@ -60,9 +63,9 @@ export function addPeers(program: Command): void {
 
 /** The own agent comes first, then the others by cluster and node. `cluster`: only its agents; undefined: all. */
 function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: Context): Rendered {
-  const rows = answer.peers
-    .filter((peer) => cluster === undefined || peer.cluster === cluster)
-    .toSorted((a, b) => rank(a) - rank(b) || compare(a.cluster, b.cluster) || compare(a.node, b.node))
+  const rows = answer.peers.toSorted(
+    (a, b) => rank(a) - rank(b) || compare(a.cluster, b.cluster) || compare(a.node, b.node)
+  )
   if (rows.length === 0) {
     return {
       note:

@@ -4,6 +4,7 @@
 import type { Command } from 'commander'
 import type { RouteRow, RoutesAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
+import { ofCluster } from '../meshd/arguments.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import type { Colour } from '../output/style.ts'
 import { formatTable } from '../output/table.ts'
@@ -27,12 +28,14 @@ export function addRoutes(program: Command): void {
     .action(async (options: Options) => {
       const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
-        fetch: (signal) =>
-          context.client.request(ENDPOINTS.routes, {
+        fetch: async (signal) => {
+          const answer = await context.client.request(ENDPOINTS.routes, {
             field: 'routes',
             doing: 'reading the routes',
             ...(signal === undefined ? {} : { signal })
-          }),
+          })
+          return { ...answer, routes: answer.routes.filter(ofCluster(options.cluster)) }
+        },
         render: (answer) => renderRoutes(answer, options.cluster, context)
       })
     })
@@ -49,7 +52,7 @@ export function addRoutes(program: Command): void {
  * conflicts.
  */
 function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context: Context): Rendered {
-  const rows = answer.routes.filter((route) => cluster === undefined || route.cluster === cluster)
+  const rows = answer.routes
   if (rows.length === 0) {
     return {
       note:

@@ -5,9 +5,10 @@ import type { Command } from 'commander'
 import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
 import type { BalancedRow, UnbalancedRow, UnusedPolicyRow } from '../../api/balanced-row.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
+import { addExamples, contextOf, endWith, type Context, type Rendered } from '../meshd/context.ts'
+import { EXIT } from '../output/exit-codes.ts'
+import { ofCluster } from '../meshd/arguments.ts'
 import { formatTable } from '../output/table.ts'
-import { count } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 /** The options of the command line. Without one, all rows are shown. */
@@ -16,7 +17,10 @@ interface Options extends WatchOption {
   readonly namespace?: string
 }
 
-/** Adds the command `services`. Errors of meshd: NOT_JOINED (exit code 4). */
+/**
+ * Adds the command `services`. A name that no row has ends with exit code 1, in each format. Errors of meshd: NOT_JOINED
+ * (exit code 4).
+ */
 export function addServices(program: Command): void {
   const command = program
     .command('services')
@@ -32,19 +36,20 @@ export function addServices(program: Command): void {
     .action(async (name: string | undefined, options: Options) => {
       const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
-        fetch: async (signal) =>
-          named(
-            name,
-            await context.client.request(ENDPOINTS.services, {
-              field: 'services',
-              doing: 'reading the services',
-              ...(signal === undefined ? {} : { signal })
-            })
-          ),
+        fetch: async (signal) => {
+          const all = await context.client.request(ENDPOINTS.services, {
+            field: 'services',
+            doing: 'reading the services',
+            ...(signal === undefined ? {} : { signal })
+          })
+          const answer = filtered(name, options, all)
+          // With --watch the service may still come.
+          if (name !== undefined && answer.services.length === 0 && options.watch === undefined)
+            endWith(EXIT.failed)
+          return answer
+        },
         render: (answer) => {
-          if (name !== undefined && answer.services.length === 0)
-            return { note: `No service is named ${name}. To list all services: meshctl services` }
-          const rendered = renderServices(answer, options, context)
+          const rendered = renderServices(answer, filtersOf(name, options), context)
           if (name === undefined || rendered.body === undefined || context.format === 'name') return rendered
           return {
             ...rendered,
@@ -54,27 +59,47 @@ export function addServices(program: Command): void {
       })
     })
   addWatch(command)
-  addExamples(command, [
-    ['Everything that can be reached', 'meshctl services'],
-    ['What the namespace shop of cluster east offers', 'meshctl services --cluster east -n shop'],
-    ['Which clusters answer for web, and why', 'meshctl services shop/web'],
-    ['Call a service from any pod', 'curl http://web.shop.svc.cluster.east']
-  ])
+  addExamples(
+    command,
+    [
+      ['Everything that can be reached', 'meshctl services'],
+      ['What the namespace shop of cluster east offers', 'meshctl services --cluster east -n shop'],
+      ['Which clusters answer for web, and why', 'meshctl services shop/web'],
+      ['Call a service from any pod', 'curl http://web.shop.svc.cluster.east']
+    ],
+    'Exit codes: 0 also when no service is listed; 1 when a name was given and no service has it.'
+  )
 }
 
-/** The answer without the services of other names. A name without a namespace stands for those of all namespaces. */
-function named(name: string | undefined, answer: ServicesAnswer): ServicesAnswer {
-  if (name === undefined) return answer
+/**
+ * The answer with the services that all filters fit, in each format: with -o json, too, a script gets what a person sees. A
+ * name without a namespace stands for those of all namespaces. The policies of a name are those of all clusters.
+ */
+function filtered(
+  name: string | undefined,
+  { cluster, namespace }: Options,
+  answer: ServicesAnswer
+): ServicesAnswer {
   const isMeant = (row: { readonly namespace: string; readonly name: string }): boolean =>
-    name === row.name || name === `${row.namespace}/${row.name}`
+    (name === undefined || name === row.name || name === `${row.namespace}/${row.name}`) &&
+    (namespace === undefined || namespace === row.namespace)
   const balanced = answer.balanced?.filter(isMeant)
   const unbalanced = answer.unbalanced?.filter(isMeant)
   return {
     ...answer,
-    services: answer.services.filter(isMeant),
+    services: answer.services.filter(isMeant).filter(ofCluster(cluster)),
     ...(balanced !== undefined && { balanced }),
     ...(unbalanced !== undefined && { unbalanced })
   }
+}
+
+/** The filters in words, for the note that nothing fits: "named web", "in namespace shop", "of cluster east". */
+function filtersOf(name: string | undefined, { cluster, namespace }: Options): string[] {
+  return [
+    ...(name === undefined ? [] : [`named ${name}`]),
+    ...(namespace === undefined ? [] : [`in namespace ${namespace}`]),
+    ...(cluster === undefined ? [] : [`of cluster ${cluster}`])
+  ]
 }
 
 /** For each service with policies, which one is in force and what it chooses, or why none is. */
@@ -124,24 +149,19 @@ function renderBalanced(row: BalancedRow, context: Context): string {
   ].join('\n')
 }
 
-/**
- * Both filters of `options` must fit a row. Without a row, the note says whether the mesh has none or the filters fit
- * none.
- */
-function renderServices(answer: ServicesAnswer, options: Options, context: Context): Rendered {
-  const rows = answer.services.filter(
-    (row) =>
-      (options.cluster === undefined || row.cluster === options.cluster) &&
-      (options.namespace === undefined || row.namespace === options.namespace)
-  )
-  if (rows.length === 0) {
+/** The table of the services, or a note that says which filter fits none. */
+function renderServices(
+  { services: rows }: ServicesAnswer,
+  filters: readonly string[],
+  context: Context
+): Rendered {
+  if (rows.length === 0)
     return {
       note:
-        answer.services.length === 0
+        filters.length === 0
           ? 'No services yet. `meshctl status` shows the source of services and its problems'
-          : `None of ${count(answer.services.length, 'service')} matches the filters. To list all services: meshctl services`
+          : `There is no service ${filters.join(' ')}. To list all services: meshctl services`
     }
-  }
   if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }
   const body = formatTable<ServiceRow>(
     rows,

@@ -111,3 +111,10 @@ export function quote(text: string): string {
 const WATCH_SECONDS_MIN = 0.2
 // Characters of a quoted value. The error message stays readable when the value is a whole file by mistake.
 const QUOTE_MAX = 80
+
+/** The filter of rows by the flag --cluster; without it every row is meant. */
+export function ofCluster(
+  cluster: string | undefined
+): (row: { readonly cluster?: string | undefined }) => boolean {
+  return (row) => cluster === undefined || row.cluster === cluster
+}

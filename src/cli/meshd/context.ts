@@ -63,7 +63,10 @@ export function addGlobalOptions(program: Command): void {
         .choices(FORMATS)
         .default('table')
     )
-    .option('--json', 'same as -o json: the unchanged answer of meshd, and errors as JSON on stderr')
+    .option(
+      '--json',
+      'same as -o json: the answer of meshd, less what filters leave out, and errors as JSON on stderr'
+    )
     .option('--no-headers', 'tables without column titles, for scripts')
     .option('--timeout <time>', 'longest wait for an answer, as in 30s or 2m', (text) =>
       parseSeconds('--timeout', text)

@@ -12,10 +12,15 @@ const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZO
 
 /**
  * Returns the token without white space. `argument` and `file` are the values of the command line; "-" means stdin for
- * both. RHIZOME_TOKEN counts only when neither is given. Blocks until stdin ends when the token comes from there.
+ * both. RHIZOME_TOKEN counts only when neither is given. `otherwise` is what the fix adds where no token was given: what
+ * the command does without one. Blocks until stdin ends when the token comes from there.
  * Errors: CliError BAD_ARGUMENT for two tokens, no token, an unreadable file or a text that cannot be a token.
  */
-export async function readToken(argument: string | undefined, file: string | undefined): Promise<string> {
+export async function readToken(
+  argument: string | undefined,
+  file: string | undefined,
+  otherwise = ''
+): Promise<string> {
   if (argument !== undefined && file !== undefined) {
     throw badArgument('--token-file', 'there is a token as an argument, too', 'give only one of the two')
   }
@@ -27,9 +32,9 @@ export async function readToken(argument: string | undefined, file: string | und
   // Without this check meshctl would wait for input, without a word to a user who does not know that stdin is read.
   // With "-" the user says that the token comes from stdin.
   if (process.stdin.isTTY && argument === undefined && file === undefined) {
-    throw badArgument('token', 'no token was given', TOKEN_WAYS)
+    throw badArgument('token', 'no token was given', `${TOKEN_WAYS}${otherwise}`)
   }
-  return checkToken(await readStdin(), 'token on stdin')
+  return checkToken(await readStdin(), 'token on stdin', otherwise)
 }
 
 /** Warns on stderr, because other users of the host can see the arguments of a process. */
@@ -68,13 +73,13 @@ async function readStdin(): Promise<string> {
  * source in the error. Errors: CliError BAD_ARGUMENT when the text is empty, too long or has characters beyond
  * printable ASCII.
  */
-function checkToken(text: string, where: string): string {
+function checkToken(text: string, where: string, otherwise = ''): string {
   const token = text.replaceAll(/\s/g, '')
   if (token === '')
     throw badArgument(
       where,
       'the text is empty',
-      'make one with `meshctl invite <cluster>` in a member cluster'
+      `make one with \`meshctl invite <cluster>\` in a member cluster, and ${TOKEN_WAYS}${otherwise}`
     )
   if (token.length > TOKEN_BYTES_MAX) {
     throw badArgument(

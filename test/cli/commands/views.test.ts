@@ -171,8 +171,26 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       assert.match(run.stderr, /unknown command "peer"|unknown command \\"peer\\"/)
       assert.match(run.stderr, /Did you mean peers\?/)
     }
-    for (const args of [['help', 'peers'], ['-h', 'peers'], ['-h']])
+    for (const args of [['help', 'peers'], ['-h', 'peers'], ['-h'], ['invite', 'peer', '--help']])
       assert.equal((await cli(...args)).code, 0)
+    for (const args of [
+      ['trust', 'statsu', '--help'],
+      ['help', 'trust', 'statsu'],
+      ['trust', 'statsu']
+    ]) {
+      const { code, stderr } = await cli(...args)
+      assert.equal(code, 2, args.join(' '))
+      assert.match(
+        stderr,
+        /unknown command "trust statsu"\n {2}fix: Did you mean status\? `meshctl trust --help`/
+      )
+    }
+  })
+
+  it('help takes the name of a command below another one, and so do the fixes', async () => {
+    assert.match((await cli('help', 'invite', 'create')).stdout, /^Usage: meshctl invite create /)
+    assert.match((await cli('backup', 'create')).stderr, /'file'\n {2}fix: `meshctl backup create --help`/)
+    assert.match((await cli('invite', '--help')).stdout, /`meshctl invite\s+create --help` has its flags/)
   })
 
   it('peers -o wide: adds node, version and peer ID', async () => {
@@ -226,11 +244,33 @@ west      shop        mail   ExternalName   -             -                     
       stdout.split('\n').map((line) => line.split(/ +/)[2]),
       ['NAME', 'db', undefined]
     )
-    const none = await cli('services', '--cluster', 'nowhere')
-    assert.equal(
-      none.stderr,
-      'None of 3 services matches the filters. To list all services: meshctl services\n'
-    )
+    const none = await cli('services', '--cluster', 'nowhere', '-n', 'data')
+    assert.deepEqual(none, {
+      code: 0,
+      stdout: '',
+      stderr:
+        'There is no service in namespace data of cluster nowhere. To list all services: meshctl services\n'
+    })
+  })
+
+  it('a filter leaves the same rows out with -o json', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    fake.answer('/v1/peers', samples.PEERS)
+    fake.answer('/v1/routes', samples.ROUTES)
+    for (const [command = '', ...flags] of [
+      ['services', '--cluster', 'east'],
+      ['services', '-n', 'data'],
+      ['services', 'db'],
+      ['peers', '--cluster', 'east'],
+      ['routes', '--cluster', 'east']
+    ]) {
+      const all = JSON.parse((await cli(command, '-o', 'json')).stdout)[command].length
+      const left = JSON.parse((await cli(command, ...flags, '-o', 'json')).stdout)[command].length
+      const shown = (await cli(command, ...flags, '--no-headers')).stdout.trimEnd().split('\n')
+      const lines = command === 'services' ? shown.filter((line) => /^[a-z]/.test(line)) : shown
+      assert.ok(left > 0 && left < all, command)
+      if (!flags.includes('db')) assert.equal(lines.length, left, `${command} ${flags.join(' ')}`)
+    }
   })
 
   it('services <name>: shows which clusters answer the merged name, and why', async () => {
@@ -277,7 +317,14 @@ west      shop        mail   ExternalName   -             -                     
     const plain = await cli('services', 'db')
     assert.match(plain.stdout, /No annotation rhizome\.io\/balance/)
     const none = await cli('services', 'nobody')
-    assert.equal(none.stderr, 'No service is named nobody. To list all services: meshctl services\n')
+    assert.equal(none.stderr, 'There is no service named nobody. To list all services: meshctl services\n')
+    assert.equal(none.code, 1)
+    for (const flags of [
+      ['-o', 'json'],
+      ['-o', 'name'],
+      ['-n', 'elsewhere']
+    ])
+      assert.equal((await cli('services', flags[0] === '-n' ? 'web' : 'nobody', ...flags)).code, 1)
   })
 
   it('services: never cuts a line when stdout is no terminal', async () => {
