@@ -45,7 +45,7 @@ interface DepartureParts {
    */
   readonly resign: (isLast: boolean) => Promise<string | undefined>
   readonly current: Pick<CurrentSession, 'clear'>
-  readonly source: Pick<Source, 'resign'>
+  readonly source: Pick<Source, 'resign' | 'refresh'>
   readonly sharedKey: Pick<SharedKey, 'stop' | 'remove'> | undefined
   readonly podDns: Pick<PodDns, 'undo'> | undefined
   readonly multicluster: Pick<Multicluster, 'undo'> | undefined
@@ -166,7 +166,9 @@ export class Departure {
           this.#isOut = true
         }
       },
-      { task: 'make its next identity', act: () => node.current() }
+      { task: 'make its next identity', act: () => node.current() },
+      // The manifests were judged by the prefixes of the cluster that this one was, which count no more.
+      { task: 'read its services again', act: async () => source.refresh() }
     ]
   }
 

@@ -32,6 +32,8 @@ const identity = createIdentity(createCrypto())
 function membership(failings: Readonly<Partial<Record<StepName, readonly Failing[]>>>, isLast = true) {
   const left = new Set<StepName>(STEPS)
   const calls: StepName[] = []
+  /** What was left when the services were read again. */
+  const reads: (readonly StepName[])[] = []
   const queues = new Map(STEPS.map((step) => [step, [...(failings[step] ?? [])]]))
   const act = (step: StepName) => async () => {
     calls.push(step)
@@ -49,7 +51,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     resign: () => act('tell')().then(() => undefined),
     session: { withdraw: act('withdraw'), stop: act('stop') },
     current: { clear: () => undefined },
-    source: { resign: act('resign') },
+    source: { resign: act('resign'), refresh: () => void reads.push([...left]) },
     sharedKey: { stop: act('keep'), remove: act('remove') },
     podDns: { undo: act('undo') },
     multicluster: { undo: act('imports') },
@@ -57,7 +59,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     store: { forget: act('forget') },
     node: { current: () => made().then(() => identity) }
   })
-  return { departure, left, calls }
+  return { departure, left, calls, reads }
 }
 
 const failing = fc.constantFrom<Failing>('before', 'after')
@@ -122,6 +124,14 @@ describe('leaving a mesh', () => {
     })
     assert.ok(departure.isOut)
     assert.deepEqual([...left], ['undo', 'imports', 'remove'])
+  })
+
+  it('reads its services again once it has no prefixes, since these judged them', async () => {
+    const { departure, reads } = membership({ forget: ['before'] })
+    await assert.rejects(departure.run())
+    assert.deepEqual(reads, [])
+    await departure.run()
+    assert.deepEqual(reads, [[]])
   })
 
   it('leaves zones and key to the other gateways of the cluster', async () => {
