@@ -29,6 +29,8 @@ export interface BalancedRow {
   readonly unknown?: readonly string[]
   /** Policies of other clusters that are not in force, with the reason. */
   readonly overruled?: readonly UnusedPolicyRow[]
+  /** Of a name in clusterset.local: how the exports of the clusters differ, with the fix; absent: they agree. */
+  readonly conflict?: string
   /** Every cluster that has the service. */
   readonly clusters: readonly {
     readonly cluster: string

@@ -126,20 +126,26 @@ function notReady({ idle }: Export, key: string, view: Pick<MeshView, 'self' | '
  * The condition Conflict. All exporting clusters have the same one, the oldest too, because any of them can mend it. It
  * names for each difference the oldest cluster that differs.
  */
-function conflictOf({ conflicts, exporters, key }: ClustersetService): Condition {
+function conflictOf(service: ClustersetService): Condition {
+  const { conflicts, key } = service
   const type = 'Conflict' as const
   if (conflicts.length === 0) {
     const message = `the exports of Service ${key} in all clusters agree`
     return { type, status: 'False', reason: 'NoConflicts', message }
   }
-  const [{ cluster: oldest }] = exporters
-  const list = conflicts.map(({ reason, cluster }) => `${WORDS[reason]} (cluster ${cluster})`).join(', ')
   return {
     type,
     status: 'True',
     reason: conflicts.map(({ reason }) => reason).join(),
-    message: `exports of Service ${key} differ in ${list} from that of cluster ${oldest}, which is the oldest and counts: make the Services and ServiceExports alike`
+    message: conflictText(service)
   }
+}
+
+/** In which fields the exports differ, from which one that counts, and what to do. There is a conflict. */
+export function conflictText({ conflicts, exporters, key }: ClustersetService): string {
+  const [{ cluster: oldest }] = exporters
+  const list = conflicts.map(({ reason, cluster }) => `${WORDS[reason]} (cluster ${cluster})`).join(', ')
+  return `exports of Service ${key} differ in ${list} from that of cluster ${oldest}, which is the oldest and counts: make the Services and ServiceExports alike`
 }
 
 /** The fields of Service and ServiceExport that a reason is about. */

@@ -6,7 +6,8 @@ import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.t
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import { namedClusters } from '../../../core/model/balance-policy.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
-import { clustersetDomain, isClustersetKey, serviceDomain } from '../../../core/model/zones.ts'
+import { conflictText } from '../../../core/mcs/export-conditions.ts'
+import { clustersetDomain, clustersetKey, isClustersetKey, serviceDomain } from '../../../core/model/zones.ts'
 import {
   POLICIES_PER_CLUSTER_MAX,
   unbalancedServices,
@@ -14,6 +15,7 @@ import {
   type Overruled,
   type UnbalancedService
 } from '../../../core/view/balanced.ts'
+import { clustersetServices } from '../../../core/view/clusterset.ts'
 import type { MeshView, ServiceView } from '../../../core/view/view.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
@@ -42,7 +44,8 @@ function services(session: Session): Body<ServicesAnswer> {
   )
   const facts = session.balancing.facts()
   const known = session.balancing.services()
-  const balanced = [...known.values()].map((each) => balancedRow(each, facts, view))
+  const conflicts = conflictsOf(view)
+  const balanced = [...known.values()].map((each) => balancedRow(each, { facts, conflicts }, view))
   const unbalanced = unbalancedServices(view, known).map((each) => unbalancedRow(each, view.self))
   return {
     services: rows,
@@ -52,16 +55,29 @@ function services(session: Session): Body<ServicesAnswer> {
 }
 
 /**
+ * How the exports of each service of clusterset.local differ, by its key. A site without an API server has no conditions of
+ * ServiceExports, so this is where it is told.
+ */
+function conflictsOf(view: MeshView): ReadonlyMap<string, string> {
+  return new Map(
+    clustersetServices(view).flatMap((each) =>
+      each.conflicts.length === 0 ? [] : [[clustersetKey(each.key), conflictText(each)] as const]
+    )
+  )
+}
+
+/**
  * A balanced service, with the part of each cluster. The shares are chosen anew by the same pure function and the same
  * facts as in the latest pass, so the row says what the load balancer has.
  */
 function balancedRow(
   service: BalancedService,
-  facts: ChoiceFacts,
+  { facts, conflicts }: { readonly facts: ChoiceFacts; readonly conflicts: ReadonlyMap<string, string> },
   { clusters }: Pick<MeshView, 'clusters'>
 ): BalancedRow {
   const { address, policy, text, from, overruled, holders } = service
   const unknown = namedClusters(policy).filter((cluster) => !clusters.has(cluster))
+  const conflict = conflicts.get(service.key)
   const shares = sharesOf(service, facts)
   const total = shares.reduce((sum, { endpoints, weight }) => sum + endpoints * weight, 0)
   const { namespace, name } = holders[0].view.service
@@ -75,6 +91,7 @@ function balancedRow(
     policy: text,
     from,
     ...(unknown.length > 0 && { unknown }),
+    ...(conflict !== undefined && { conflict }),
     ...(overruled.length > 0 && {
       overruled: overruled.map((each) => unusedRow(each, `the policy of ${from} is in force`))
     }),
