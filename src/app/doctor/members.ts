@@ -103,7 +103,10 @@ export async function checkTunnels(session: Pick<Session, 'control' | 'paths'>):
           check: 'tunnel',
           state: 'ok',
           subject,
-          text: `UDP ${at ?? 'from the peer'} answers through the tunnel${rtt}${mtu}`
+          text:
+            session.paths.ways.of(agent.origin)?.path === 'tcp'
+              ? `the tunnel answers over TCP, since UDP gets no answer${rtt}${mtu}`
+              : `UDP ${at ?? 'from the peer'} answers through the tunnel${rtt}${mtu}`
         }
       ]
     }

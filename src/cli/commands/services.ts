@@ -145,6 +145,7 @@ function renderBalanced(row: BalancedRow, context: Context): string {
       (cluster) =>
         `The policy names ${cluster}, which is no cluster of this mesh: \`meshctl peers\` lists them`
     ),
+    ...(row.conflict === undefined ? [] : [`Conflict: ${row.conflict}`]),
     ...(row.overruled ?? []).map(unusedText)
   ].join('\n')
 }

@@ -220,13 +220,15 @@ function tunnelResult({ verdict, gateways }: PingAnswer): Omit<Result, 'cluster'
   const lost = gateways.flatMap(({ node, lossPercent, reason }) =>
     lossPercent === 0 ? [] : [`${node} lost ${lossPercent} %${reason === undefined ? '' : ` (${reason})`}`]
   )
+  const overTcp = gateways.flatMap(({ node, path }) => (path === 'tcp' ? [node] : []))
+  const path = overTcp.length === 0 ? '' : `; over TCP, since UDP gets no answer: ${overTcp.join(' ')}`
   return {
     subject: gateways.map(({ node }) => node).join(' '),
     state: verdict === 'answered' ? 'ok' : verdict === 'lossy' ? 'warning' : 'fault',
     text:
       lost.length === 0
-        ? `all packets to ${count(gateways.length, 'gateway')} came back${time}`
-        : `${lost.join('; ')}${time}`,
+        ? `all packets to ${count(gateways.length, 'gateway')} came back${time}${path}`
+        : `${lost.join('; ')}${time}${path}`,
     ...(worst.fix === undefined ? {} : { fix: worst.fix })
   }
 }
@@ -249,10 +251,12 @@ async function testServices(
   const results: Result[] = []
   for (const { dnsName, ports } of chosen) {
     const subject = `${dnsName}:${ports.find(({ protocol }) => protocol === 'TCP')?.port}`
+    // A DNS server has a UDP port of the same number.
+    const target = `${subject}/tcp`
     results.push(
       await client
         .request(ENDPOINTS.why, {
-          send: { target: subject, connect: 'yes' },
+          send: { target, connect: 'yes' },
           field: 'verdict',
           doing: `following a connection to ${subject}`,
           timeoutMs: WHY_TIMEOUT_MS,
@@ -276,9 +280,8 @@ function serviceResult({ verdict, stops, ways }: WhyAnswer): Pick<Result, 'state
       ...(fault.fix === undefined ? {} : { fix: fault.fix })
     }
   const last = rows.findLast(({ stop }) => stop === 'connection')
-  return last === undefined
-    ? { state: 'warning', text: 'no connection was tried' }
-    : { state: 'ok', text: last.text }
+  if (last === undefined) return { state: 'warning', text: 'no connection was tried' }
+  return { state: last.state === 'ok' ? 'ok' : 'warning', text: last.text }
 }
 
 /** A request that failed is the result of its own test only: the tests of the other clusters go on. */

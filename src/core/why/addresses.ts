@@ -174,9 +174,16 @@ function toPod(cluster: ClusterView, to: Destination, facts: WhyFacts): Way {
   }
 }
 
-/** The first port that fits what was asked; undefined: none. */
+/**
+ * The first port that fits what was asked; undefined: none. Without a protocol TCP comes first, as in what people mean by
+ * name:53, and only its connections can be tried.
+ */
 function portOf(ports: readonly ServicePort[], { port, protocol }: Destination): ServicePort | undefined {
-  return ports.find((one) => (port ?? one.port) === one.port && (protocol ?? one.protocol) === one.protocol)
+  const fitting = ports.filter(
+    (one) => (port ?? one.port) === one.port && (protocol ?? one.protocol) === one.protocol
+  )
+  const first = fitting[0]
+  return fitting.find((one) => one.port === first?.port && one.protocol === 'TCP') ?? first
 }
 
 /** The stop of a port that the service does not have, with those that it has. */

@@ -57,6 +57,21 @@ describe('meshctl why', () => {
     assert.match(stdout, /\n10\.102\.0\.10\nprefix .*\n10\.3\.0\.1\nroute +ok/s)
   })
 
+  it('says only that it works where a connection was accepted', async () => {
+    const way = (state: string) => ({
+      verdict: 'works',
+      stops: [],
+      ways: [{ address: '10.2.0.9', stops: [{ stop: 'connection', state, text: 'so it was' }] }]
+    })
+    fake.answer('/v1/why', way('note'))
+    assert.match(
+      (await cli('why', '10.2.0.9:53/udp')).stdout,
+      /^No fault was found .*no connection was tried\n/
+    )
+    fake.answer('/v1/why', way('ok'))
+    assert.match((await cli('why', '10.2.0.9:53')).stdout, /^It works\n/)
+  })
+
   it('passes on what meshd refuses', async () => {
     fake.fail('/v1/why', 400, {
       code: 'BAD_ARGUMENT',
@@ -240,6 +255,19 @@ describe('meshctl verify', () => {
     assert.equal((await cli('-o', 'name')).stdout, 'east\n')
     const only = await cli('-s', '0', '--json')
     assert.equal(JSON.parse(only.stdout).results.length, 1)
+  })
+
+  it('asks for TCP, and is no success where no connection was made; says that a tunnel goes over TCP', async () => {
+    fake.answer('/v1/ping', {
+      verdict: 'answered',
+      gateways: [{ ...samples.PING.gateways[0], lossPercent: 0, path: 'tcp' }]
+    })
+    const untried = [{ stop: 'connection', state: 'note', text: 'nothing was tried' }]
+    fake.answer('/v1/why', { ...works, ways: [{ address: '10.102.0.10', stops: untried }] })
+    const { stdout } = await cli('-s', '1')
+    assert.match(stdout, /^east +tunnel +ok .*; over TCP, since UDP gets no answer: \S+$/m)
+    assert.match(stdout, /^east +service +warning +web\.shop\.svc\.cluster\.east:80 +nothing was tried$/m)
+    assert.ok(fake.requests.some(({ url }) => url?.includes('target=web.shop.svc.cluster.east%3A80%2Ftcp')))
   })
 
   it('exits with 1 where a test fails, and goes on with the others', async () => {

@@ -307,10 +307,15 @@ west      shop        mail   ExternalName   -             -                     
     const policies = [
       { cluster: 'east', policy: 'nearby', reason: 'it has the unknown term "nearby": use nearest' }
     ]
-    const unknown = { ...balanced, unknown: ['north'] }
+    const unknown = {
+      ...balanced,
+      unknown: ['north'],
+      conflict: 'exports of Service shop/web differ in ports'
+    }
     const unbalanced = [{ namespace: 'mail', name: 'web', policies }]
     fake.answer('/v1/services', { ...samples.SERVICES, balanced: [unknown], unbalanced })
     const idle = (await cli('services', 'web')).stdout
+    assert.match(idle, /^Conflict: exports of Service shop\/web differ in ports$/m)
     assert.match(idle, /The policy names north, which is no cluster of this mesh: /)
     assert.match(idle, /No policy of mail\/web is in force here: .* has the addresses of all clusters\.\n/)
     assert.match(idle, /The policy of east \(nearby\) is not in force: it has the unknown term "nearby"/)

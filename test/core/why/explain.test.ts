@@ -126,6 +126,18 @@ describe('why a connection passes', () => {
     )
   })
 
+  it('takes TCP where a port has both protocols and none is named', () => {
+    const both = [port('dns', 53, 'UDP'), port('dns-tcp', 53, 'TCP')]
+    const dns = service('shop/dns', ['10.12.0.9'], { ports: both }, slice([endpoint('10.11.0.5')], both))
+    const view = meshOf(cluster('west', { services: [dns] }))
+    for (const [target, says] of [
+      ['10.12.0.9:53', /port 53 TCP/],
+      ['10.12.0.9', /this answer is about port 53 TCP/],
+      ['10.12.0.9:53/udp', /port 53 UDP/]
+    ] as const)
+      assert.match(stopsOf(target, { view }).find(({ stop }) => stop === 'port')?.text ?? '', says)
+  })
+
   it('names the gateway of the own cluster that carries the packets of a node', () => {
     const { have } = programmed(mesh())
     const view = mesh()
