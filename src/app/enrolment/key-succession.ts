@@ -129,7 +129,17 @@ export class KeySuccession {
     const [podCidrs, serviceCidrs, namespaces, bootstrap] = [[], [], [], []]
     const prefixes = { podCidrs, serviceCidrs, namespaces, bootstrap }
     const request = { cluster, ...prefixes, ttlSeconds: INVITE_SECONDS, replace: cluster, force: true }
-    return (await this.#options.invitations.invite(request, { mayReplaceOwn: true })).token
+    try {
+      return (await this.#options.invitations.invite(request, { mayReplaceOwn: true })).token
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'NO_SEAT') throw error
+      throw new AppError(
+        error.code,
+        error.message,
+        `let an administrator make a token (\`meshctl invite ${cluster} --replace --force\`), and run \`meshctl key rotate --cluster --token-file <file>\` here`,
+        { cause: error }
+      )
+    }
   }
 
   /** Checks that a token is for the place and the name of this cluster. Errors: AppError TOKEN_*. */

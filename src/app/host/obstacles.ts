@@ -238,19 +238,23 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
 function outerPortFault(kind: 'port' | 'egress' | 'redirect', subject: string, by: string): CodedFault {
   const matches = `-p ${subject.toLowerCase().replace(' ', ' --dport ')}`
   const ufw = subject.split(' ').toReversed().join('/').toLowerCase()
+  // A drop in a table of its own is final: an accept of iptables, which is in the table "filter", does not undo it.
+  const elsewhere = / ip6? filter$/.test(by)
+    ? undefined
+    : `accept ${subject.toLowerCase().replace(' ', ' dport ')} in that chain before the drop, or delete its rule (\`nft -a list ruleset\` shows both): an accept in another table does not help`
   if (kind === 'egress')
     return {
       code: 'PORT_DROPPED',
       severity: 'error',
       message: `a cluster is down, and a packet filter of this host drops packets that go out to ${subject}, the WireGuard of members: ${by}`,
-      fix: `let ${subject} out: iptables -I OUTPUT ${matches} -j ACCEPT (ufw allow out ${ufw})`
+      fix: elsewhere ?? `let ${subject} out: iptables -I OUTPUT ${matches} -j ACCEPT (ufw allow out ${ufw})`
     }
   if (kind === 'port')
     return {
       code: 'PORT_DROPPED',
       severity: 'error',
       message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
-      fix: `let ${subject} in: iptables -I INPUT ${matches} -j ACCEPT (ufw allow ${ufw})`
+      fix: elsewhere ?? `let ${subject} in: iptables -I INPUT ${matches} -j ACCEPT (ufw allow ${ufw})`
     }
   return {
     code: 'PORT_REDIRECTED',

@@ -22,7 +22,7 @@ export function chooseBootstrap(
       throw new AppError(
         'BAD_ARGUMENT',
         `bootstrap: ${name} is not a cluster of this mesh`,
-        `choose of ${[...known.keys()].join(', ')}`
+        `name clusters of this list: ${[...known.keys()].join(', ')}`
       )
     }
   }

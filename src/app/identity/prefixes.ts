@@ -59,7 +59,11 @@ export function choosePrefixes(
       : frees({ kind: 'service', within, taken: [...taken, ...podPrefixes] }, like?.servicePrefixes)
   const fault = checkPrefixes({ podPrefixes, servicePrefixes })
   if (fault !== undefined)
-    throw new AppError('BAD_ARGUMENT', fault, 'name disjoint prefixes, as the cluster really uses them')
+    throw new AppError(
+      'BAD_ARGUMENT',
+      fault,
+      'name the prefixes that the pods and services of the cluster really have: disjoint ones that hosts route, as in 10.1.0.0/16 and 10.101.0.0/16'
+    )
   return { podPrefixes, servicePrefixes }
 }
 

@@ -176,7 +176,7 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
     return {
       rank: RANKS.udp,
       cause: `UDP ${port} to ${host} gets no answer; TCP control works`,
-      fix: `let UDP ${port} pass between this host and ${host} in both directions: check the firewalls and security groups of both hosts and of the networks between them`
+      fix: `let UDP ${port} pass between this host and ${host} in both directions: check the firewalls and security groups of both hosts and of the networks between them; where UDP stays blocked, set tcp-path-rate above 0 on both hosts`
     }
   }
   if (refusal !== undefined)

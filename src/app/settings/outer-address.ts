@@ -24,7 +24,14 @@ export type OuterAddress =
 
 /** Parses an address or a name, with or without a port. Without one, `port` of the result is 0. */
 export function outerAddress(found: string): OuterAddress | Refused {
-  const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
+  return hostWithPort(
+    found,
+    'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
+  )
+}
+
+/** The same; `example` is the fix of a wrong text, with the port that the setting is about. */
+function hostWithPort(found: string, example: string): OuterAddress | Refused {
   const split = splitHostPort(found)
   if (split === undefined) return new Refused('it is not an address:port', example)
   if (split.port !== undefined && !isPort(split.port))
@@ -38,7 +45,7 @@ export function outerAddress(found: string): OuterAddress | Refused {
  */
 export function outerMultiaddr(found: string): OuterAddress | Refused {
   const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
-  if (!found.startsWith('/')) return outerAddress(found)
+  if (!found.startsWith('/')) return hostWithPort(found, example)
   const match = MULTIADDR.exec(found)
   if (match === null)
     return new Refused('it is not a multiaddr of an address or name and a TCP port', example)

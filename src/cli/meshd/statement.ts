@@ -8,7 +8,7 @@ export function renderStatement({ done, neighbours, notes = [] }: StatementAnswe
   const told =
     neighbours === 0
       ? 'No member is connected now: this agent tells them when they are.'
-      : `Told to ${neighbours} connected ${neighbours === 1 ? 'member' : 'members'}, which tell the others.`
+      : `Told to ${neighbours} connected ${neighbours === 1 ? 'member, which tells' : 'members, which tell'} the others.`
   return { body, note: [told, ...notes].join('\n') }
 }
 

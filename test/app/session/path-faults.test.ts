@@ -121,7 +121,7 @@ describe('what is wrong on the way to other clusters', () => {
       'UDP is blocked and TCP is open',
       downAnd({}),
       /^cluster east is down: UDP 51820 to 203\.0\.113\.12 gets no answer; TCP control works$/,
-      /let UDP 51820 pass .* both directions/
+      /let UDP 51820 pass .* both directions.*; where UDP stays blocked, set tcp-path-rate above 0 on both hosts$/
     ],
     [
       'nothing comes here, and others hear of it',

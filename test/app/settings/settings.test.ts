@@ -160,6 +160,14 @@ describe('settings', () => {
     })
   }
 
+  it('give an example with the port that the setting is about', () => {
+    for (const [key, fix] of [
+      ['announce', /gw\.example\.com:7946/],
+      ['wireguard-address', /203\.0\.113\.7:51820/]
+    ] as const)
+      assert.throws(() => resolveSettings({ flags: { [key]: 'foo:bar' }, env: {}, file: undefined }), { fix })
+  })
+
   const good: readonly (readonly [key: keyof Settings, value: unknown, parsed: unknown])[] = [
     ['dns-listen', '10.0.0.1', [{ host: '10.0.0.1', port: 53 }]],
     ['dns-listen', 'fd00::1', [{ host: 'fd00::1', port: 53 }]],
