@@ -84,7 +84,7 @@ function headline({ verdict, ways }: WhyAnswer, rows: readonly StopRow[], { styl
   const at = ended === undefined ? '' : `: ${ended.text}`
   switch (verdict) {
     case 'works':
-      // Without a port, and for UDP, nobody knows whether something answers at the other end.
+      // Without a port, and for UDP, no connection shows whether a program answers at the other end.
       return rows.some(({ stop, state }) => stop === 'connection' && state === 'ok')
         ? style.paint('green', 'It works')
         : style.paint('green', 'No fault was found on the way, and no connection was tried')
