@@ -513,6 +513,7 @@ describe('deploy, on a real API server', function () {
       }
       const everywhere = [
         'create,delete,list,patch serviceimports',
+        'create,delete,list,update endpointslices',
         'get configmaps kube-flannel-cfg',
         'get networks cluster',
         'get,patch mutatingwebhookconfigurations rhizome',

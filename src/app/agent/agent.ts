@@ -30,6 +30,7 @@ import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
 import { Multicluster, type ClustersetFacts } from '../mcs/multicluster.ts'
+import { SliceWriter } from '../mcs/slice-writer.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
 import type { Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
@@ -187,6 +188,7 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
     new Multicluster({
       api: kubernetes.api,
       own: kubernetes.multicluster,
+      slices: settings.mcs === 'on' ? new SliceWriter(kubernetes.api) : undefined,
       facts: () => clustersetOf(current),
       isSpeaker: () => facts.isSpeaker,
       now: Date.now,

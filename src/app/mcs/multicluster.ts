@@ -1,5 +1,5 @@
 // Writes the Multi-Cluster Services API of this cluster: ServiceImports for the services that the clusters of the mesh
-// export, and the conditions of this cluster's own ServiceExports. Only the cluster's speaker writes.
+// export, their EndpointSlices, and the conditions of this cluster's own ServiceExports. Only the cluster's speaker writes.
 // Invariants
 //   1. A pass with an unchanged view and unchanged exports sends nothing. Every LIST_MS the imports are read again, so that
 //      changes of others are set back.
@@ -27,6 +27,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
+import type { SliceWriter } from './slice-writer.ts'
 
 // Milliseconds between two looks whether something changed: an export is imported elsewhere within about this time.
 const LOOK_MS = 500
@@ -51,6 +52,8 @@ interface MulticlusterOptions {
   readonly api: KubeApi
   /** The exports and namespaces of this cluster, from its source. */
   readonly own: OwnMulticluster
+  /** Absent with the setting mcs=imports. */
+  readonly slices?: SliceWriter | undefined
   readonly facts: () => ClustersetFacts | undefined
   /** Read in each look: several gateways of a cluster would overwrite one another. */
   readonly isSpeaker: () => boolean
@@ -100,6 +103,7 @@ export class Multicluster {
     if (version === undefined) return
     for (const each of (await this.#list(version)).values())
       if (each.isOurs) await this.#send(deleteImport(version, each))
+    await this.#options.slices?.undo()
     this.#held = undefined
   }
 
@@ -111,6 +115,7 @@ export class Multicluster {
     if (mesh === undefined || version === undefined || !isSpeaker()) {
       this.#held = undefined
       this.#fault = undefined
+      this.#options.slices?.forget()
       return
     }
     const { view, addresses } = mesh
@@ -121,9 +126,16 @@ export class Multicluster {
     if (this.#held !== undefined && isSame && !isDue) return
     if (this.#held === undefined || isDue) {
       this.#held = await this.#list(version)
+      await this.#options.slices?.list()
       this.#listedMs = monotonicMs()
     }
-    const writes = [...this.#exportWrites(mesh, version), ...this.#importWrites(mesh, version, this.#held)]
+    const hasNamespace = (name: string): boolean => own.hasNamespace(name)
+    const { isWhole } = mesh
+    const writes = [
+      ...this.#exportWrites(mesh, version),
+      ...this.#importWrites(mesh, version, this.#held),
+      ...(this.#options.slices?.writes({ view, hasNamespace, isWhole }) ?? [])
+    ]
     const part = writes.slice(0, WRITES_PER_PASS)
     let failure: unknown
     for (const write of part) {

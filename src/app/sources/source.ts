@@ -224,7 +224,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     catalogOptions,
     onSnapshot,
     policy,
-    exports: settings.mcs === 'on',
+    exports: settings.mcs !== 'off',
     onNodes: (nodes) => {
       options.onNodes?.(nodes)
       options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
@@ -266,7 +266,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     kubernetes: {
       api: client,
       namespace,
-      multicluster: settings.mcs === 'on' ? source.multicluster : undefined
+      multicluster: settings.mcs !== 'off' ? source.multicluster : undefined
     },
     campaign(origin) {
       elector ??= electorOf(origin)

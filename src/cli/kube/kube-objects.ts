@@ -5,6 +5,7 @@ import type { Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
 import type { AGENT_SETS } from '../../core/kube/install-nodes.ts'
 import { hasStatus, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
+import { deleteSlice, OWN_SLICES, readSlice } from '../../core/mcs/endpoint-slice.ts'
 import { deleteImport, importsPath, readImport } from '../../core/mcs/service-import.ts'
 import { MCS_VERSIONS } from '../../core/catalog/read-export.ts'
 import { CliError } from '../output/errors.ts'
@@ -73,11 +74,12 @@ export async function remove(api: KubeApi, path: string): Promise<boolean> {
 }
 
 /**
- * Deletes the ServiceImports that the agents wrote, and resolves to their number; 0 where the cluster has no such API or
- * this account may not list them: the chart of an agent that wrote some gives the cleanup job the right. Errors: those of
- * the API.
+ * Deletes the ServiceImports and their EndpointSlices that the agents wrote, and resolves to the number of imports; 0 where the
+ * cluster has no such API or this account may not list them: the chart of an agent that wrote some gives the cleanup job the
+ * right. Errors: those of the API.
  */
 export async function removeImports(api: KubeApi): Promise<number> {
+  await removeSlices(api)
   for (const version of MCS_VERSIONS) {
     const found = await listObjects(api, { path: importsPath(version) }, readImport).catch(
       (error: unknown) => {
@@ -90,6 +92,18 @@ export async function removeImports(api: KubeApi): Promise<number> {
     if (found !== undefined) return ours.length
   }
   return 0
+}
+
+/** The right to list does not include that to delete: with mcs=imports this account has the one, and there are no slices. */
+async function removeSlices(api: KubeApi): Promise<void> {
+  const found = await listObjects(api, OWN_SLICES, readSlice).catch((error: unknown) => {
+    if (hasStatus(error, 403)) return []
+    throw error
+  })
+  for (const each of found ?? [])
+    await api.request(deleteSlice(each)).catch((error: unknown) => {
+      if (!hasStatus(error, 404) && !hasStatus(error, 409)) throw error
+    })
 }
 
 /** Returns the API path of the DaemonSet of the gateways, or of the one with another name of AGENT_SETS. */

@@ -4,7 +4,14 @@
 //   1. The result of `follow` depends on its input alone.
 //   2. A merged service that did not change is the same object as before, so that the Balancer does no work for it.
 import { chooseClusters, type Candidate, type ClusterShare } from './cluster-choice.ts'
-import type { Cidr, ClusterName, EndpointSliceValue, ServiceValue } from '../model/values.ts'
+import type {
+  Cidr,
+  ClusterName,
+  EndpointPort,
+  EndpointSliceValue,
+  ServicePort,
+  ServiceValue
+} from '../model/values.ts'
 import { familyOf } from '../model/cidr.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import { cutSlices, useCounts } from './virtual-servers.ts'
@@ -35,7 +42,8 @@ export function sharesOf(
     policy,
     holders.map(({ cluster, view }): Candidate => {
       const isLocal = cluster === self
-      const counts = useCounts({ service: merged, slices: view.slices }, familyOf(address))
+      const slices = servedSlices(balanced, view)
+      const counts = useCounts({ service: merged, slices }, familyOf(address))
       return {
         cluster,
         ...counts,
@@ -106,11 +114,31 @@ function mergedView(balanced: BalancedService, shares: readonly ClusterShare[]):
     const { weight = 0, endpoints: most = 0, of = 0, use = 'ready' } = shareOf.get(cluster) ?? {}
     if (weight === 0) continue
     const cut = { family: familyOf(address), use, most, of }
-    slices.push(...(most < of ? cutSlices({ service, slices: view.slices }, cut) : view.slices))
+    const served = servedSlices(balanced, view)
+    slices.push(...(most < of ? cutSlices({ service, slices: served }, cut) : served))
     weights.push(...view.slices.map(() => weight))
   }
   const isEven = weights.every((weight) => weight === weights[0])
   return isEven ? { service, slices } : { service, slices, weights }
+}
+
+/**
+ * The slices of one holder. Where the exports have settled the service, they keep only the ports that this holder's own Service
+ * has with the settled number: a cluster whose port has another number gets no connections to this one (KEP-1645, "Service Port").
+ */
+function servedSlices(
+  { agreed }: BalancedService,
+  { service, slices }: ServiceView
+): readonly EndpointSliceValue[] {
+  if (agreed === undefined) return slices
+  const isServed = ({ name, protocol }: EndpointPort): boolean => {
+    const isIt = (port: ServicePort): boolean => port.name === name && port.protocol === protocol
+    return service.ports.find(isIt)?.port === agreed.ports.find(isIt)?.port
+  }
+  return slices.map((slice) => {
+    const ports = slice.ports.filter(isServed)
+    return ports.length === slice.ports.length ? slice : { ...slice, ports }
+  })
 }
 
 /** The balanced services of a view, as input of the desired state. */

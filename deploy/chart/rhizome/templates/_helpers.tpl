@@ -53,7 +53,7 @@ app.kubernetes.io/component: {{ eq . "node" | ternary "node" "agent" }}
   (list "cluster-dns" .Values.clusterDns.target)
   (list "cluster-dns-namespace" .Values.clusterDns.namespace)
   (list "webhook-listen" $webhook)
-  (list "mcs" (ternary "on" "off" .Values.mcs.enabled))
+  (list "mcs" (ternary (ternary "on" "imports" .Values.mcs.endpointSlices) "off" .Values.mcs.enabled))
 -}}
 {{- $settings := .Values.settings -}}
 {{- range $row := $rows }}
