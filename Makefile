@@ -9,7 +9,7 @@ MOCHA := mocha --config test/mocharc.json
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  make demo ARGS=--once runs every check once and ends; ARGS=--json prints them as JSON'
 
 node_modules/.package-lock.json: package.json package-lock.json
@@ -44,6 +44,11 @@ lab: node_modules/.package-lock.json ## two real Kubernetes clusters of two node
 	@build/setup test
 	@node build/bundle.ts
 	@PROGRAM=test/lab/support/nodes/main.ts test/demo/run
+
+conformance: node_modules/.package-lock.json ## the conformance suite of the MCS API, the program SUITE=…, on two real clusters (as root; 15 min)
+	@build/setup test
+	@node build/bundle.ts
+	@SUITE='$(SUITE)' REPORT='$(or $(REPORT),conformance-report)' FOCUS='$(FOCUS)' test/contained node test/lab/support/nodes/conformance.ts
 
 test: lab-programs types lint ## unit, property, contract, lab (namespaces, a virtual machine), hostile, demo, and a scenario for each known fault
 	test/run
@@ -81,4 +86,4 @@ clean: ## remove what was built, and what a broken run of the demo or the tests 
 	@if [ -d node_modules ]; then node test/lab/support/sweep.ts; fi
 	rm -rf dist dist.* coverage
 
-.PHONY: help gen build types lint unit check demo lab test coverage bench sim soak manifests clean
+.PHONY: help gen build types lint unit check demo lab conformance test coverage bench sim soak manifests clean

@@ -29,6 +29,7 @@ const CONTROLLERS = [
   'deployment-controller',
   'replicaset-controller',
   'job-controller',
+  'statefulset-controller',
   'endpointslice-controller'
 ]
 

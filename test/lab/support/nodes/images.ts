@@ -44,8 +44,21 @@ interface Config {
   readonly env?: readonly string[]
 }
 
+/** An image with programs in /usr/bin beside those that all images have. */
+export interface ToolImage {
+  readonly refs: readonly string[]
+  /** The names in the image, and the paths of the programs on this machine. */
+  readonly programs: Readonly<Record<string, string>>
+  /** Folders with libraries of these programs that this machine has not installed, with colons between them. */
+  readonly libraries: string
+}
+
 /** Makes the archive of all images in `folder` and returns its path. dist/ must have been built. */
-export async function makeImages(folder: string, programs: Programs): Promise<string> {
+export async function makeImages(
+  folder: string,
+  programs: Programs,
+  more: readonly ToolImage[] = []
+): Promise<string> {
   const at = (name: string): string => join(folder, name)
   await layBase(at('base'))
   await layAgent(at('agent'))
@@ -67,6 +80,12 @@ export async function makeImages(folder: string, programs: Programs): Promise<st
   await add(IMAGES.pod, [base, await archive.layer(at('pod'))], {
     entrypoint: ['node', '/test/lab/support/nodes/who.ts']
   })
+  for (const [index, { refs, ...tools }] of more.entries()) {
+    const root = at(`tools-${index}`)
+    await layTools(root, tools)
+    const layer = await archive.layer(root)
+    for (const ref of refs) await add(ref, [base, layer], { entrypoint: [] })
+  }
   return archive.pack(at('images.tar'))
 }
 
@@ -80,22 +99,33 @@ async function layBase(root: string): Promise<void> {
   }
   for (const name of ['etc', 'tmp', 'run', 'proc', 'sys', 'dev', 'var']) mkdirSync(join(root, name))
   symlinkSync('/run', join(root, 'var/run'))
-  const found = [...TOOLS, ...BASE].map((name) => {
-    const path = SEARCHED.map((folder) => `${folder}/${name}`).find(existsSync)
-    if (path === undefined) throw new Error(`this machine has no program ${name}: run build/setup test`)
-    return path
-  })
+  const found = [...TOOLS, ...BASE].map(programPath)
   for (const path of [...found, ...(await librariesOf([...found, process.execPath]))])
     place(path, root + path)
   place(process.execPath, join(root, 'usr/local/bin/node'))
   for (const path of FILES.filter(existsSync)) place(path, root + path)
 }
 
+/** The programs, and what of their libraries the base has not. The loader of the image looks in /usr/lib. */
+async function layTools(root: string, { programs, libraries }: Omit<ToolImage, 'refs'>): Promise<void> {
+  for (const [name, path] of Object.entries(programs)) place(path, join(root, 'usr/bin', name))
+  for (const path of await librariesOf(Object.values(programs), libraries))
+    place(path, join(root, 'usr/lib', basename(path)))
+}
+
+/** Path of a program of this machine. */
+export function programPath(name: string): string {
+  const path = SEARCHED.map((folder) => `${folder}/${name}`).find(existsSync)
+  if (path === undefined) throw new Error(`this machine has no program ${name}: run build/setup test`)
+  return path
+}
+
 /** What the dynamic loader would load for these programs: "libc.so.6 => /lib/…/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)". */
-async function librariesOf(paths: readonly string[]): Promise<ReadonlySet<string>> {
+async function librariesOf(paths: readonly string[], libraries = ''): Promise<ReadonlySet<string>> {
   const { stdout } = await run(
     'ldd',
-    paths.map((path) => realpathSync(path))
+    paths.map((path) => realpathSync(path)),
+    { env: { ...process.env, LD_LIBRARY_PATH: libraries } }
   )
   return new Set([...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path ?? ''))
 }

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Lab } from '../netns.ts'
 import { addressIn, LabCluster, type ClusterPlan } from './cluster.ts'
-import { makeImages } from './images.ts'
+import { makeImages, type ToolImage } from './images.ts'
 import { shopObjects } from './objects.ts'
 import { nodePrograms } from './programs.ts'
 import { makeStore } from './store.ts'
@@ -36,7 +36,11 @@ export class World {
   }
 
   /** Both clusters with a pod on each node, and no mesh. dist/ must have been built. */
-  static async raise(label: string, say: (what: string) => void = () => undefined): Promise<World> {
+  static async raise(
+    label: string,
+    say: (what: string) => void = () => undefined,
+    images: readonly ToolImage[] = []
+  ): Promise<World> {
     const programs = await nodePrograms()
     const folder = mkdtempSync(join(tmpdir(), 'rhizome-nodes-'))
     const lab = await Lab.create(label)
@@ -45,7 +49,7 @@ export class World {
     try {
       await lab.bridge(await lab.namespace('wan'), 'wan', '203.0.113.1/24')
       say('making the images of the containers')
-      const store = await makeStore(folder, await makeImages(folder, programs), programs)
+      const store = await makeStore(folder, await makeImages(folder, programs, images), programs)
       say('starting two clusters of two nodes each')
       const parts = { lab, programs, folder, store }
       const [west, east] = await Promise.all(NAMES.map((name) => LabCluster.start(planOf(name), parts)))
