@@ -81,6 +81,39 @@ if (impossible !== undefined) console.error(`LEFT OUT: real Kubernetes nodes: ${
     }
   })
 
+  it('the clusterset IP of a service that both clusters export leads to the endpoints of both, by TCP and UDP', async () => {
+    const webExport = {
+      apiVersion: 'multicluster.x-k8s.io/v1beta1',
+      kind: 'ServiceExport',
+      metadata: { name: 'web', namespace: 'shop' }
+    }
+    await Promise.all(NAMES.map((name) => world.cluster(name).create([webExport])))
+    const addresses = pods.map(({ address }) => address).sort()
+    for (const name of NAMES)
+      await eventually(async () => {
+        assert.deepEqual(await mirroredAddresses(name), addresses)
+        return true
+      }, REACHED_MS)
+    for (const from of pods) {
+      const ip = await clustersetIp(from.cluster)
+      for (const host of [ip, 'web.shop.svc.clusterset.local'])
+        for (const [kind, port] of [
+          ['tcp', 80],
+          ['udp', 9125]
+        ] as const)
+          await eventually(async () => {
+            const reply = await ask(from, { kind, host, port, count: 24 })
+            assert.equal(reply.error, undefined, `${from.name} → ${kind} ${host}`)
+            assert.deepEqual(
+              new Set(reply.answers.map(({ pod }) => pod)),
+              new Set(pods.map(({ name }) => name)),
+              `${from.name} → ${kind} ${host}`
+            )
+            return true
+          }, REACHED_MS)
+    }
+  })
+
   it('uninstalling leaves rules, routes, devices and tables as they were', async () => {
     await world.uninstall()
     for (const node of nodes()) assert.equal(await networkOf(node), former.get(node.name), node.name)
@@ -103,6 +136,30 @@ if (impossible !== undefined) console.error(`LEFT OUT: real Kubernetes nodes: ${
       node: world.cluster(cluster).node(spec.nodeName),
       address: status.podIP
     }))
+  }
+
+  async function clustersetIp(cluster: ClusterName): Promise<string> {
+    const { stdout } = await world
+      .cluster(cluster)
+      .kubectl(['-n', 'shop', 'get', 'serviceimport', 'web', '-o', 'jsonpath={.spec.ips[0]}'])
+    return stdout
+  }
+
+  /** The addresses in the EndpointSlices of the import. */
+  async function mirroredAddresses(cluster: ClusterName): Promise<readonly string[]> {
+    const { stdout } = await world
+      .cluster(cluster)
+      .kubectl([
+        '-n',
+        'shop',
+        'get',
+        'endpointslices',
+        '-l',
+        'multicluster.kubernetes.io/service-name=web',
+        '-o',
+        'jsonpath={.items[*].endpoints[*].addresses[0]}'
+      ])
+    return stdout.split(' ').sort()
   }
 
   function ask({ cluster, node, address }: KubePod, request: Partial<PodRequest>): Promise<PodReply> {

@@ -68,7 +68,7 @@ export class SliceWriter {
   /** Deletes all slices of ours. Errors: KubeError. */
   async undo(): Promise<void> {
     await this.list()
-    for (const [key, have] of [...this.#held]) await this.#delete(key, have)
+    for (const [key, have] of this.#held) await this.#delete(key, have)
   }
 
   async #put(key: string, want: MirroredSlice, have: HeldSlice | undefined): Promise<void> {

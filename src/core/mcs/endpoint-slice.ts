@@ -117,7 +117,7 @@ function portsOf({ ports }: EndpointSliceValue): readonly Fields[] {
   const byName = new Map(
     ports.toReversed().map(({ name, protocol, port }) => [name, { name, protocol, port }])
   )
-  return [...byName.values()].reverse().slice(0, PORTS_PER_SLICE_MAX)
+  return [...byName.values()].toReversed().slice(0, PORTS_PER_SLICE_MAX)
 }
 
 /** The name of the node is left out: this cluster may have another node of that name. */
