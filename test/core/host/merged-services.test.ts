@@ -170,6 +170,23 @@ describe('a balanced service in the load balancer', () => {
     assert.deepEqual(slotsOf(serverOf(mesh('failover=west,east', { conditions: all }))), { west: 100 })
   })
 
+  it('of exports leads only to clusters whose port has the number that the exports agree on', () => {
+    const exportedAt = { east: 3000, edge: 1000, west: 2000 }
+    const view = mesh('spread')
+    for (const [name, { services }] of view.clusters) {
+      const web = services.get('shop/web') ?? assert.fail()
+      const rest = { ipFamilies: [4], internalTrafficPolicy: 'Cluster', trafficDistribution: '' } as const
+      const clusterset = { ...rest, exportedAt: exportedAt[name as Cluster], labels: [], annotations: [] }
+      const ports = web.service.ports.map((port) => ({ ...port, port: name === 'west' ? 8080 : 80 }))
+      const { balance: _, ...service } = web.service
+      const changed = { ...web, service: { ...service, ports, clusterset } }
+      ;(services as Map<string, ServiceView>).set('shop/web', changed)
+    }
+    const server = serverOf(view)
+    assert.equal(server.port, 80)
+    assert.deepEqual(Object.keys(slotsOf(server)).toSorted(), ['east', 'edge'])
+  })
+
   it('is the same object while nothing changed, and a new one when the choice did', () => {
     const merged = new MergedServices()
     const balanced = balancedOf(mesh('failover=west,east'))
