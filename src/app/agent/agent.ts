@@ -30,7 +30,6 @@ import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
 import { Multicluster, type ClustersetFacts } from '../mcs/multicluster.ts'
-import { SliceWriter } from '../mcs/slice-writer.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
 import type { Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
@@ -188,10 +187,9 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
     new Multicluster({
       api: kubernetes.api,
       own: kubernetes.multicluster,
-      slices: settings.mcs === 'on' ? new SliceWriter(kubernetes.api) : undefined,
+      writesSlices: settings.mcs === 'on',
       facts: () => clustersetOf(current),
       isSpeaker: () => facts.isSpeaker,
-      now: Date.now,
       log
     })
   return { facts, source, sharedKey, podDns, multicluster, ownCoredns: ownCorednsOf(foundation) }

@@ -27,7 +27,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
-import type { SliceWriter } from './slice-writer.ts'
+import { SliceWriter } from './slice-writer.ts'
 
 // Milliseconds between two looks whether something changed: an export is imported elsewhere within about this time.
 const LOOK_MS = 500
@@ -52,13 +52,11 @@ interface MulticlusterOptions {
   readonly api: KubeApi
   /** The exports and namespaces of this cluster, from its source. */
   readonly own: OwnMulticluster
-  /** Absent with the setting mcs=imports. */
-  readonly slices?: SliceWriter | undefined
+  /** False with the setting mcs=imports: then this agent has no right to write EndpointSlices. */
+  readonly writesSlices: boolean
   readonly facts: () => ClustersetFacts | undefined
   /** Read in each look: several gateways of a cluster would overwrite one another. */
   readonly isSpeaker: () => boolean
-  /** The time of day in Unix milliseconds, for the conditions. */
-  readonly now: () => number
   readonly log: Log
 }
 
@@ -66,6 +64,8 @@ interface MulticlusterOptions {
 export class Multicluster {
   readonly #options: MulticlusterOptions
   readonly #loop: Loop
+  /** undefined: EndpointSlices are neither read nor written. */
+  readonly #slices: SliceWriter | undefined
   /** The imports of the API server as last read or written; undefined: to be listed. */
   #held: Map<string, HeldImport> | undefined
   #listedMs = -Infinity
@@ -75,6 +75,7 @@ export class Multicluster {
 
   constructor(options: MulticlusterOptions) {
     this.#options = options
+    this.#slices = options.writesSlices ? new SliceWriter(options.api) : undefined
     this.#loop = new Loop({
       act: (signal) => this.#look(signal),
       intervalMs: LOOK_MS,
@@ -103,7 +104,7 @@ export class Multicluster {
     if (version === undefined) return
     for (const each of (await this.#list(version)).values())
       if (each.isOurs) await this.#send(deleteImport(version, each))
-    await this.#options.slices?.undo()
+    await this.#slices?.undo()
     this.#held = undefined
   }
 
@@ -115,7 +116,7 @@ export class Multicluster {
     if (mesh === undefined || version === undefined || !isSpeaker()) {
       this.#held = undefined
       this.#fault = undefined
-      this.#options.slices?.forget()
+      this.#slices?.forget()
       return
     }
     const { view, addresses } = mesh
@@ -126,7 +127,7 @@ export class Multicluster {
     if (this.#held !== undefined && isSame && !isDue) return
     if (this.#held === undefined || isDue) {
       this.#held = await this.#list(version)
-      await this.#options.slices?.list()
+      await this.#slices?.list()
       this.#listedMs = monotonicMs()
     }
     const hasNamespace = (name: string): boolean => own.hasNamespace(name)
@@ -134,7 +135,7 @@ export class Multicluster {
     const writes = [
       ...this.#exportWrites(mesh, version),
       ...this.#importWrites(mesh, version, this.#held),
-      ...(this.#options.slices?.writes({ view, hasNamespace, isWhole }) ?? [])
+      ...(this.#slices?.writes({ view, hasNamespace, isWhole }) ?? [])
     ]
     const part = writes.slice(0, WRITES_PER_PASS)
     let failure: unknown
@@ -211,7 +212,7 @@ export class Multicluster {
 
   /** The time of a condition: RFC 3339 in whole seconds, as metav1.Time has it. */
   #now(): string {
-    return new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    return new Date().toISOString().replace(/\.\d+Z$/, 'Z')
   }
 
   /** Sends a call, and keeps the object of the answer. */

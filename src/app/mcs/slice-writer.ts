@@ -1,6 +1,8 @@
 // Writes the EndpointSlices of the Multi-Cluster Services API of this cluster; multicluster.ts asks it for the writes of each
-// of its passes.
-// Invariant: what it sends depends on the view and on what it has read, so a pass that changes nothing sends nothing.
+// of its passes, and sends each within CALL_MS.
+// Invariants
+//   1. Only the slices that OWN_SLICES lists are changed or deleted (core/mcs/endpoint-slice.ts, invariant 1).
+//   2. What it sends depends on the view and on what it has read, so a pass that changes nothing sends nothing.
 import {
   deleteSlice,
   mayDeleteSlice,
@@ -16,6 +18,7 @@ import { hasStatus, listObjects, type KubeApi, type KubeCall } from '../../core/
 import { isFields } from '../../core/model/field-check.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
+// Milliseconds for one call, and for the list of all slices.
 const CALL_MS = 10_000
 
 /** What a pass knows of the mesh and of this cluster. */
@@ -26,6 +29,7 @@ interface SliceFacts {
   readonly isWhole: boolean
 }
 
+/** One per process, in Multicluster, whose passes never overlap. */
 export class SliceWriter {
   readonly #api: KubeApi
   /** The slices of ours as last read or written, by "<namespace>/<name>". */

@@ -103,11 +103,7 @@ export const SETTINGS = {
     'export only from these namespaces; from all when empty'
   ),
   'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'do not export from these namespaces'),
-  mcs: row(
-    choice(['on', 'imports', 'off']),
-    'on',
-    'the Multi-Cluster Services API: ServiceExport, ServiceImport and EndpointSlices; with imports, no EndpointSlices'
-  ),
+  mcs: row(choice(['on', 'imports', 'off']), 'on', 'Multi-Cluster Services API; imports: no EndpointSlices'),
   'export-selector': row(optional(selector), '', 'export only Services with these labels'),
   reach: row(
     choice(['pods', 'services']),

@@ -30,7 +30,7 @@ const PORTS_PER_SLICE_MAX = 100
 /** Most slices of one service that one cluster exports; 100,000 endpoints. */
 export const SLICES_PER_SERVICE_MAX = 100
 /** Most slices of all services that one cluster exports, the first by namespace and name. */
-export const SLICES_PER_CLUSTER_MAX = 4096
+const SLICES_PER_CLUSTER_MAX = 4096
 
 /** An EndpointSlice as it should be, without the fields that the API server makes. */
 export interface MirroredSlice {
