@@ -45,7 +45,7 @@ lab: node_modules/.package-lock.json ## two real Kubernetes clusters of two node
 	@node build/bundle.ts
 	@PROGRAM=test/lab/support/nodes/main.ts test/demo/run
 
-conformance: node_modules/.package-lock.json ## the conformance suite of the MCS API, the program SUITE=…, on two real clusters (as root; 15 min)
+conformance: node_modules/.package-lock.json ## the conformance suite of the MCS API, the program SUITE=…, on two real clusters (as root; 7 min)
 	@build/setup test
 	@node build/bundle.ts
 	@SUITE='$(SUITE)' REPORT='$(or $(REPORT),conformance-report)' FOCUS='$(FOCUS)' test/contained node test/lab/support/nodes/conformance.ts

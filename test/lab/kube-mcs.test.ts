@@ -168,6 +168,26 @@ describe('the Multi-Cluster Services API of two clusters', function () {
     ])
   })
 
+  it('shows the endpoints of an export in both clusters as EndpointSlices, and follows them', async () => {
+    const own = '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/db-1'
+    for (const cluster of CLUSTERS)
+      await eventually(async () => {
+        assert.deepEqual(await mirrored(cluster), ['db west rhizome-mcs: db-0 10.1.0.21, db-1 10.1.0.22'])
+        return true
+      })
+    await api('west').client.request({
+      method: 'PATCH',
+      path: own,
+      contentType: 'application/merge-patch+json',
+      body: { endpoints: [{ addresses: ['10.1.0.23'], hostname: 'db-2' }] }
+    })
+    for (const cluster of CLUSTERS)
+      await eventually(async () => {
+        assert.deepEqual(await mirrored(cluster), ['db west rhizome-mcs: db-2 10.1.0.23'])
+        return true
+      })
+  })
+
   it('says of an export that exports nothing why, and takes it up when it can', async () => {
     await makeExport('east', 'later')
     await makeExport('east', 'alias')
@@ -198,6 +218,7 @@ describe('the Multi-Cluster Services API of two clusters', function () {
     await eventually(async () => (await importOf('west', 'db'))?.spec['type'] === 'Headless', 90_000)
     await agentOf('east').done('leave', '--yes')
     await eventually(async () => (await importOf('east', 'db')) === undefined)
+    await eventually(async () => (await mirrored('east')).length === 0)
     await eventually(async () => (await importOf('west', 'later')) === undefined)
     assert.ok(await importOf('west', 'mine'))
     assert.ok(await importOf('west', 'db'))
@@ -282,6 +303,27 @@ describe('the Multi-Cluster Services API of two clusters', function () {
 
   async function importOf(cluster: Cluster, name: string): Promise<Import | undefined> {
     return (await getObject(api(cluster).client, `${GROUP}/serviceimports/${name}`)) as Import | undefined
+  }
+
+  /** The EndpointSlices of imports: "<service> <source cluster> <managed by>: <host> <address>, …". */
+  async function mirrored(cluster: Cluster): Promise<readonly string[]> {
+    const { items } = (await api(cluster).client.request({
+      path: '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices',
+      query: { labelSelector: 'multicluster.kubernetes.io/service-name' }
+    })) as {
+      items: {
+        metadata: { labels: Record<string, string> }
+        endpoints: { hostname: string; addresses: string[] }[]
+      }[]
+    }
+    return items.map(({ metadata: { labels }, endpoints }) => {
+      const of = ['service-name', 'source-cluster'].map(
+        (each) => labels[`multicluster.kubernetes.io/${each}`]
+      )
+      const by = labels['endpointslice.kubernetes.io/managed-by']
+      const hosts = endpoints.map(({ hostname, addresses }) => `${hostname} ${addresses.join()}`)
+      return `${of.join(' ')} ${by}: ${hosts.join(', ')}`
+    })
   }
 
   /** Waits until the import has these exporting clusters. */

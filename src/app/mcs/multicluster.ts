@@ -145,6 +145,7 @@ export class Multicluster {
         failure ??= error
       })
     }
+    failure ??= this.#slices?.failure
     // The writes are made anew of each view, so none is queued and none is lost.
     // Failed writes wait for the next list; more writes than fit come with the next look.
     this.#done = writes.length > part.length ? undefined : { view, addresses, revision }
@@ -243,7 +244,7 @@ export class Multicluster {
     if (!samePartFault(this.#fault, fault))
       this.#options.log.warn(
         { err: error },
-        'a ServiceImport or the status of a ServiceExport could not be written'
+        'a ServiceImport, one of its EndpointSlices or the status of a ServiceExport could not be written'
       )
     this.#fault = fault
   }
