@@ -3,7 +3,8 @@
 // the key of the cluster twice.
 // Invariants
 //   1. `save` is durable when it resolves, and a failed one changes nothing.
-//   2. A damaged file is set aside and counts as empty: its invites give nothing any more.
+//   2. It never holds more than `openGatewayFile` reads: the oldest invites are dropped, after which their tokens give nothing.
+//   3. A damaged file is set aside and counts as empty: its invites give nothing any more.
 import { createHash } from 'node:crypto'
 import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -63,8 +64,9 @@ export async function openGatewayFile(folder: string): Promise<GatewayFile> {
     invites: () => known,
     save: (next) =>
       inTurn(async () => {
-        await writeFileAtomic(path, encode(next))
-        known = next
+        const bounded = next.slice(-INVITES_MAX)
+        await writeFileAtomic(path, encode(bounded))
+        known = bounded
       }),
     clear: () =>
       inTurn(async () => {

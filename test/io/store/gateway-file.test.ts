@@ -27,6 +27,21 @@ describe('the file of invites of gateways', () => {
     assert.equal((await stat(path())).mode & 0o777, 0o600)
   })
 
+  it('stays readable after more invites than it may hold: the oldest are dropped', async () => {
+    const many = Array.from({ length: 1030 }, (_, at) => ({
+      ...invite('1'),
+      key: at.toString(16).padStart(64, '0')
+    })) as GatewayInvite[]
+    const file = await openGatewayFile(folder)
+    await file.save(many)
+    const again = await openGatewayFile(folder)
+    assert.equal(again.warning, undefined)
+    assert.deepEqual(
+      again.invites().map(({ key }) => key),
+      many.slice(6).map(({ key }) => key)
+    )
+  })
+
   it('is gone after a leave', async () => {
     const file = await openGatewayFile(folder)
     await file.save([invite('1')])
