@@ -171,7 +171,9 @@ export class RootKeys {
     const { crypto } = this.#options
     const { rootSeeds = [], rootsInFiles = [], rootExported, rootInFile } = this.#identity()
     const onDisk = rootSeeds.map(bytes)
-    const isAllInFile = rootExported === true || rootInFile === true
+    // Earlier versions noted all keys at once, and the Secret tells no more. Of keys that were given up (`forget --force`) or were
+    // never here, nothing is known.
+    const isAllInFile = rootsInFiles.length === 0 && (rootExported === true || rootInFile === true)
     const seedOf = (key: Uint8Array, seeds: readonly Uint8Array[]) =>
       seeds.find((seed) => equalBytes(crypto.publicKeyOf(seed), key))
     return this.#context().roots.keys.map((key, index) => ({

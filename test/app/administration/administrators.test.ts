@@ -415,6 +415,20 @@ describe('several root keys, of which two of three must sign', function () {
     await refuses(agent, 'NO_ROOT', () => rootKeys.forget({ force: false }))
   })
 
+  it('that were given up, or were never here, do not count as kept in a file', async () => {
+    const agent = office(parts, { hasRoot: true })
+    for (const share of [1, 3]) {
+      const { file } = await agent.rootKeys.exportRoot({ passphrase, share })
+      await agent.rootKeys.rootExported({ file, passphrase, share, keep: false })
+    }
+    await agent.rootKeys.forget({ force: true })
+    assert.deepEqual(agent.rootKeys.places(), { held: 0, inMemory: 0, inFiles: [1, 3] })
+    const other = office(parts, { seats: [] })
+    await other.rootKeys.importRoot({ file: files[1] ?? '', passphrase })
+    await other.rootKeys.forget({ force: false })
+    assert.deepEqual(other.rootKeys.places().inFiles, [2])
+  })
+
   it('sign a seat where two of them are here, whichever, and never where fewer are', async () => {
     const seeds = parts.world.rootSeeds.map(base64)
     for (const bits of [0, 1, 2, 3, 4, 5, 6, 7]) {
