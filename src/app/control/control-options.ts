@@ -21,7 +21,7 @@ export type Shows =
 /** The invites of further gateways of this cluster. */
 export interface GatewayDoor {
   /** Whether an invite with this public key (32 bytes) is kept. */
-  readonly knows: (key: Uint8Array) => boolean
+  readonly knows: (key: Uint8Array, peer: Origin) => boolean
   /** Answers an agent that has proved the secret of an invite. Never rejects. */
   readonly answer: (
     peer: Origin,

@@ -101,7 +101,7 @@ export class Links {
         openCredential: (bytes) => openCredential(members.set, bytes),
         openItem: (bytes) => members.set.open(bytes),
         verdictOn: (credential) => members.verdictOn(credential),
-        knowsGateway: (key) => options.gateways?.knows(key) === true
+        knowsGateway: (key, peer) => options.gateways?.knows(key, peer) === true
       },
       send,
       onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)

@@ -7,13 +7,16 @@
 //   2. The token's secret is in the token only: this agent keeps the public key.
 //   3. An heir, which an administrator of this host has named, has an invite without a token: its key is the key of that agent.
 //      So only the holder of that agent's key is given the key of the cluster, and not a thief of the cluster's old key.
+//   4. An heir that a Bar of any earlier key of the cluster names is given nothing: the Bar may come after the rotation. The
+//      holder of a token is judged by the Bars of the present key, since a person made that token with that key.
+//   5. Invites of other keys than the present and the next one are not kept: they give nothing, and the file has a bound.
 import type { InviteRow } from '../../api/trust-answers.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
 import type { Origin } from '../../core/model/values.ts'
 import { rejection } from '../../core/trust/door/codes.ts'
 import { GATEWAY_BOOTSTRAP_MAX, type GatewayGift } from '../../core/trust/door/frames.ts'
-import { judgeGateway, type GatewayInvite } from '../../core/trust/door/judge-gateway.ts'
+import { isHeir, judgeGateway, mayAsk, type GatewayInvite } from '../../core/trust/door/judge-gateway.ts'
 import type { GatewayAnswer, HandshakeOutcome } from '../../core/trust/door/port.ts'
 import { encodeGatewayToken } from '../../core/trust/gateway-token.ts'
 import { isAgentBarred } from '../../core/trust/set/agents.ts'
@@ -153,8 +156,10 @@ export class GatewayInvites {
     return this.#options.file
       .invites()
       .some(
-        ({ usedBy, clusterKey: of }) =>
-          usedBy !== undefined && of === clusterKey && !this.#isBarred(session, clusterKey, usedBy)
+        (one) =>
+          one.usedBy !== undefined &&
+          one.clusterKey === clusterKey &&
+          !this.#isBarred(session, one.usedBy, isHeir(one))
       )
   }
 
@@ -168,7 +173,11 @@ export class GatewayInvites {
     const invites = [...keyOf].flatMap(([usedBy, key]) =>
       key === undefined ? [] : [{ key: keyId(key), clusterKey, notAfter: this.#now(), usedBy }]
     )
-    await this.#inTurn(() => this.#options.file.save([...this.#kept(), ...invites]))
+    // A rotation that was refused may have left invites of a key that nobody has.
+    const present = this.#keyOf(this.#options.current.required().membership)
+    await this.#inTurn(() =>
+      this.#options.file.save([...this.#kept().filter((one) => one.clusterKey === present), ...invites])
+    )
   }
 
   /** Forgets all invites. Called when this agent has left its mesh. Errors: StoreError. */
@@ -176,10 +185,9 @@ export class GatewayInvites {
     return this.#options.file.clear()
   }
 
-  /** Whether an invite with this public key is kept, open or used. */
-  knows(key: Uint8Array): boolean {
-    const id = keyId(key)
-    return this.#options.file.invites().some((one) => one.key === id)
+  /** Whether an invite with this public key is kept, open or used, that this peer may show. */
+  knows(key: Uint8Array, peer: Origin): boolean {
+    return mayAsk(this.#options.file.invites(), { key: keyId(key), peer })
   }
 
   /**
@@ -213,7 +221,7 @@ export class GatewayInvites {
       {
         clusterKey,
         stands: standing.clusters.get(clusterKey)?.verdict.stands === true,
-        isBarred: () => this.#isBarred(session, clusterKey, peer),
+        isBarred: (heir) => this.#isBarred(session, peer, heir),
         now: this.#now()
       }
     )
@@ -227,12 +235,14 @@ export class GatewayInvites {
     return { kind: 'gateway', gift: this.#gift(session, membership) }
   }
 
-  #isBarred({ control }: Session, clusterKey: KeyId, peer: Origin): boolean {
+  /** `isHeir`: by the Bars of earlier keys of the cluster, too (invariant 4). */
+  #isBarred({ control, membership }: Session, peer: Origin, isHeir: boolean): boolean {
     const agentKey = publicKeyOf(peer)
-    return (
-      agentKey === undefined ||
-      isAgentBarred(control.members.standing(), { clusterKey, agentKey: keyId(agentKey) })
-    )
+    if (agentKey === undefined) return true
+    const own = this.#keyOf(membership)
+    const standing = control.members.standing()
+    const line = (isHeir ? standing.clusters.get(own)?.line : undefined) ?? [own]
+    return line.some((clusterKey) => isAgentBarred(standing, { clusterKey, agentKey: keyId(agentKey) }))
   }
 
   #gift(session: Session, { clusterSeed, stage, bootstrap, realPrefixes }: Member): GatewayGift {

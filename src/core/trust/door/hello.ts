@@ -126,7 +126,7 @@ function judgeGatewayKey(judge: Judge, key: Uint8Array, version: number): Return
       `${peer} shows the token of a gateway, and is no member yet`,
       'connect to a member of the mesh'
     )
-  return judge.door.knowsGateway(key)
+  return judge.door.knowsGateway(key, judge.remote)
     ? { kind: 'gateway', key, version }
     : refused('cancelled', `${own} keeps no such invite of a gateway`, NEW_GATEWAY_TOKEN)
 }

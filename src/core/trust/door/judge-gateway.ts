@@ -6,9 +6,12 @@
 //   1. One invite gives the key to one PeerId. The same PeerId gets it again, whatever the date: it may have crashed
 //      before it wrote the first answer.
 //   2. An invite that was made for another key of the cluster gives nothing: a new key of the cluster ends all of them.
+//   3. The key of an heir's invite is public: it is in the PeerId. So that invite is known to that PeerId only, and no other
+//      agent learns that it is kept.
+import { publicKeyOf } from '../../model/identity.ts'
 import { durationText, timeText } from '../../model/time-text.ts'
 import type { Origin } from '../../model/values.ts'
-import type { KeyId } from '../set/ids.ts'
+import { type KeyId, keyId } from '../set/ids.ts'
 import { type HandshakeCode, rejection } from './codes.ts'
 import type { RejectAnswer } from './port.ts'
 
@@ -30,8 +33,8 @@ interface Giver {
   readonly clusterKey: KeyId
   /** Whether it is a member that stands. */
   readonly stands: boolean
-  /** Whether a Bar names this agent of its cluster. */
-  readonly isBarred: (peer: Origin) => boolean
+  /** Whether a Bar names the agent that asks, as an heir or as the holder of a token. */
+  readonly isBarred: (isHeir: boolean) => boolean
   /** Unix seconds by the clock of this host. */
   readonly now: number
 }
@@ -60,7 +63,7 @@ export function judgeGateway(
   const { notAfter, usedBy } = invite
   if (usedBy !== undefined && usedBy !== peer)
     return reject('used', `the agent ${usedBy} has used this token`, IS_IT_YOURS)
-  if (giver.isBarred(peer))
+  if (giver.isBarred(isHeir(invite)))
     return reject('barred', 'a bar of its cluster names the dialling agent', NEW_GATEWAY_TOKEN)
   if (usedBy === undefined && giver.now > notAfter)
     return reject(
@@ -69,6 +72,23 @@ export function judgeGateway(
       NEW_GATEWAY_TOKEN
     )
   return { kind: 'give', invite: { ...invite, usedBy: peer }, isFirst: usedBy === undefined }
+}
+
+/**
+ * Whether an invite is for an agent that a person named with `meshctl key rotate --cluster --keep`: its key is the own key of
+ * that agent, and there is no token.
+ */
+export function isHeir({ key, usedBy }: GatewayInvite): boolean {
+  const agentKey = usedBy === undefined ? undefined : publicKeyOf(usedBy)
+  return agentKey !== undefined && keyId(agentKey) === key
+}
+
+/** Whether an agent that shows this key may ask: an invite has the key, and is not that of another agent (invariant 3). */
+export function mayAsk(
+  invites: readonly GatewayInvite[],
+  { key, peer }: { readonly key: KeyId; readonly peer: Origin }
+): boolean {
+  return invites.some((one) => one.key === key && (one.usedBy === peer || !isHeir(one)))
 }
 
 function reject(code: HandshakeCode, reason: string, remedy?: string): RejectAnswer {

@@ -1,5 +1,6 @@
 // What the handshake asks of the trust set, and what it ends with. The app implements DoorPort over Members; a newcomer
 // has one, too, made of the roots of its token, which knows no cluster at first.
+import type { Origin } from '../../model/values.ts'
 import type { Credential } from '../members/credential.ts'
 import type { MemberVerdict } from '../members/members.ts'
 import type { OpenedItem } from '../set/form.ts'
@@ -15,8 +16,8 @@ export interface DoorPort {
   openItem(bytes: Uint8Array): OpenedItem | Refusal
   /** What this agent's set says of the agent that shows the credential. */
   verdictOn(credential: Credential): MemberVerdict
-  /** Whether this agent keeps the invite of a gateway with this public key (32 bytes), open or used. O(1) or so. */
-  knowsGateway(key: Uint8Array): boolean
+  /** Whether this agent keeps the invite of a gateway with this public key (32 bytes) that `peer` may show. O(1) or so. */
+  knowsGateway(key: Uint8Array, peer: Origin): boolean
 }
 
 /** How a handshake goes on or ends. */
