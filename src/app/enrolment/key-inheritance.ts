@@ -5,11 +5,14 @@
 //   1. The key that is taken is that of the cluster that has this one's place by the trust set of this agent, and the gateway that
 //      gives it has proved that key (core/trust/door/gateway-request.ts). So a thief of the old key can give it nothing.
 //   2. Seats and root keys of this agent stay: they are no part of the key of the cluster.
-//   3. The addresses of the other gateways are on disk before the first try, because their records end with the old key.
+//   3. The addresses of the other gateways are on disk before the first try, because their records end with the old key. They are
+//      taken from each gateway in turn, so that a thief of the old key with many addresses does not push the others out.
+//   4. A key that lost the place of this cluster while its gateway answered is not taken.
 import type { Crypto } from '../../core/model/crypto.ts'
 import { GATEWAY_BOOTSTRAP_MAX } from '../../core/trust/door/frames.ts'
 import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
+import { inTurn } from '../identity/bootstrap.ts'
 import { bytes } from '../identity/encoding.ts'
 import { pendingMembership } from '../identity/identity.ts'
 import { withShared } from '../identity/shared-identity.ts'
@@ -107,7 +110,7 @@ export class KeyInheritance {
         // The own key of this agent is the secret of its invite.
         const token = { roots, cluster, clusterKey: successor, seed, bootstrap: addresses }
         const given = await askForKey(token, seed, { crypto, log, deadlineMs: ASK_MS })
-        return await this.#take(session, given.secret)
+        return await this.#take(session, successor, given.secret)
       } catch (error) {
         log.info(
           { peer, reason: explain(error).message },
@@ -117,9 +120,10 @@ export class KeyInheritance {
     }
   }
 
-  async #take(session: Session, secret: Parameters<typeof withShared>[1]): Promise<void> {
+  async #take(session: Session, successor: KeyId, secret: Parameters<typeof withShared>[1]): Promise<void> {
     const { store, source, crypto, log } = this.#options
-    if (this.#isOver(session)) return
+    const own = keyId(crypto.publicKeyOf(session.membership.clusterSeed))
+    if (this.#isOver(session) || successorOf(session, own) !== successor) return
     const next = await store.changeIdentity((before): Identity => {
       const { seats = [], rootSeeds = [], rootExported = false } = before
       const bootstrap = [...new Set([...secret.bootstrap, ...(before.bootstrap ?? [])])]
@@ -152,10 +156,18 @@ function successorOf(session: Session, own: KeyId): KeyId | undefined {
   return undefined
 }
 
-/** The multiaddrs of the other agents of this cluster. */
+/** The multiaddrs of the other agents of this cluster, of each agent in turn. */
 function addressesOf({ control }: Session): readonly string[] {
   const view = control.view()
-  return (view.clusters.get(view.self)?.agents ?? [])
-    .filter(({ origin }) => origin !== control.origin)
-    .flatMap(({ origin, agent }) => agent.multiaddrs.map((address) => `${address}/p2p/${origin}`))
+  const others = (view.clusters.get(view.self)?.agents ?? []).filter(
+    ({ origin }) => origin !== control.origin
+  )
+  return inTurn(
+    new Map(
+      others.map(({ origin, agent }) => [
+        origin,
+        agent.multiaddrs.map((address) => `${address}/p2p/${origin}`)
+      ])
+    )
+  )
 }

@@ -39,10 +39,10 @@ export function chooseBootstrap(
 }
 
 /**
- * All addresses: the first one of every cluster, then the second of every cluster, and so on. So the first few are of
- * different clusters.
+ * All addresses: the first one of every cluster or agent, then the second of every one, and so on. So the first few are of
+ * different ones.
  */
-export function inTurn(known: ReadonlyMap<ClusterName, readonly string[]>): readonly string[] {
+export function inTurn(known: ReadonlyMap<unknown, readonly string[]>): readonly string[] {
   const lists = [...known.values()]
   const rounds = Math.max(0, ...lists.map(({ length }) => length))
   return Array.from({ length: rounds }, (_, round) =>
