@@ -2,6 +2,7 @@
 // three places: a hostile cluster must be older than edge (tokens.ts), the claims about removal leave no member behind that later claims need, and the search
 // for secrets comes last, when there is most to search in.
 import { floodClaims } from './floods.ts'
+import { inheritanceClaims } from './inheritance.ts'
 import { nameClaims } from './names.ts'
 import { removalClaims } from './removal.ts'
 import { secretClaims } from './secrets.ts'
@@ -33,5 +34,6 @@ describe('hostile peers beside honest agents', () => {
   voteClaims(world)
   removalClaims(world)
   volumeClaims(world)
+  inheritanceClaims(world)
   secretClaims(world)
 })

@@ -1,6 +1,7 @@
 // Claim 2: no member gets what belongs to another: its name, prefixes, PeerId, certificate, proof or tunnel key.
 import assert from 'node:assert/strict'
 import type { PeersAnswer, StatusAnswer } from '../../src/api/answers.ts'
+import type { TrustAnswer } from '../../src/api/trust-answers.ts'
 import type { AgentValue, Cidr, ClusterName, Origin, TunnelKey, Value } from '../../src/core/model/values.ts'
 import { decodeDoorFrame } from '../../src/core/trust/door/frames.ts'
 import { encodeItem, openItem } from '../../src/core/trust/set/form.ts'
@@ -198,6 +199,31 @@ export function nameClaims(world: () => World): void {
         }
         await world().told('west', { kind: 'refused', of: thief.attacker, cluster: 'thief' })
       })
+    })
+
+    it('no place beside the invites: a founding certificate by a root of its own is an offence', async () => {
+      const founder = await world().sibling(member, 'east')
+      const { roots, clusterSeed } = member.redeemed
+      const clusterKey = keyOf(member.redeemed) as never
+      const founding = {
+        kind: 'clusterCert',
+        invite: undefined,
+        name: 'edge' as ClusterName,
+        clusterKey
+      } as const
+      const { envelope } = signStatement(
+        { crypto, roots: { ...roots, keys: [crypto.publicKeyOf(clusterSeed)] } },
+        { ...founding, pods: [rangeOf('10.2.0.0/16' as Cidr)], services: [] },
+        { roots: [clusterSeed], accepting: clusterSeed }
+      )
+      await world().unharmed(ALL, async () => {
+        founder.attacker.offer(world().door('east'), [encodeItem([envelope])])
+        await world().told('east', { kind: 'refused', of: founder.attacker, cluster: 'thief' })
+      })
+      for (const at of ALL) {
+        const { clusters } = await ask<TrustAnswer>(world().agent(at), 'trust')
+        assert.ok(!clusters.some(({ name, key }) => name === 'edge' && key === clusterKey))
+      }
     })
   })
 }
