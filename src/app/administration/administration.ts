@@ -37,6 +37,8 @@ interface AdministrationOptions {
   readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly log: Log
+  /** Agents that have the key of this cluster from here, or may ask for it. When left out, there are none. */
+  readonly gateways?: { readonly isFor: (origin: Origin) => boolean }
 }
 
 /** See the head of this file. */
@@ -214,13 +216,17 @@ export class Administration {
 
   /**
    * Ends one agent. An agent of the own cluster is ended by the cluster itself, which every gateway can sign for; one of
-   * another cluster by a seat that covers the cluster's name. Errors: UNKNOWN_AGENT, OWN_AGENT, NO_SEAT, SEAT_EXCEEDED.
+   * another cluster by a seat that covers the cluster's name. One that has the key of this cluster, or may ask for it, is
+   * ended before it has connected, too. Errors: UNKNOWN_AGENT, OWN_AGENT, NO_SEAT, SEAT_EXCEEDED.
    */
   async #revokeAgent(origin: Origin, agentKey: KeyId): Promise<Body<StatementAnswer>> {
-    const agent = this.#members().agentOf(origin)
-    const { membership } = this.#options.current
+    const { current, crypto, gateways } = this.#options
+    const { membership } = current
+    const own = ownClusterKey(membership, crypto)
+    const isInvited = membership !== undefined && gateways?.isFor(origin) === true
+    const invited = isInvited ? { clusterKey: own, cluster: membership.cluster } : undefined
+    const agent = this.#members().agentOf(origin) ?? invited
     const clusterKey = agent?.clusterKey
-    const own = ownClusterKey(membership, this.#options.crypto)
     if (agent === undefined)
       throw new AppError(
         'UNKNOWN_AGENT',

@@ -259,7 +259,7 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     invitations,
     succession: new KeySuccession({ ...parts, enrolment, gateways, invitations }),
     inheritance: new KeyInheritance({ ...parts, enrolment }),
-    administration: new Administration(parts),
+    administration: new Administration({ ...parts, gateways }),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,
     toldToJoin: new ToldToJoin({ ...parts, enrolment, file: tokenFileOf(parts) })

@@ -146,21 +146,16 @@ export class GatewayInvites {
   }
 
   /**
-   * Whether an agent that no Bar names has the key of this cluster from here. It may not have told its record yet, and a
-   * leave must not end its cluster.
+   * Whether an agent that no Bar names has the key of this cluster from here, or may ask for it. It may not have told its
+   * record yet, and a leave must not end its cluster.
    */
   hasGivenKey(): boolean {
-    const { session } = this.#options.current
-    if (session === undefined) return false
-    const clusterKey = this.#keyOf(session.membership)
-    return this.#options.file
-      .invites()
-      .some(
-        (one) =>
-          one.usedBy !== undefined &&
-          one.clusterKey === clusterKey &&
-          !this.#isBarred(session, one.usedBy, isHeir(one))
-      )
+    return this.#holders().length > 0
+  }
+
+  /** Whether this is such an agent. */
+  isFor(origin: Origin): boolean {
+    return this.#holders().includes(origin)
   }
 
   /**
@@ -233,6 +228,17 @@ export class GatewayInvites {
       'gave the key of this cluster to one more gateway, which had a token'
     )
     return { kind: 'gateway', gift: this.#gift(session, membership) }
+  }
+
+  #holders(): readonly Origin[] {
+    const { session } = this.#options.current
+    if (session === undefined) return []
+    const own = this.#keyOf(session.membership)
+    return this.#options.file.invites().flatMap((one) => {
+      const { usedBy, clusterKey } = one
+      if (usedBy === undefined || clusterKey !== own) return []
+      return this.#isBarred(session, usedBy, isHeir(one)) ? [] : [usedBy]
+    })
   }
 
   /** `isHeir`: by the Bars of earlier keys of the cluster, too (invariant 4). */

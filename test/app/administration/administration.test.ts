@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import type { ClusterName, Ip } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
+import { keyId } from '../../../src/core/trust/set/ids.ts'
 import { Office, realWorld } from './office.ts'
 
 /** A mesh of west (of this agent), east, and berlin, which east admitted. */
@@ -222,6 +223,18 @@ describe('revoke', () => {
     assert.equal(agent.trust.members.isAdmitted(other), false)
     assert.equal(agent.trust.members.isAdmitted(agent.origin), true)
     assert.deepEqual(agent.statements('bar')[0]?.by, { cluster: parts.west.key })
+  })
+
+  it('ends one that has the key of the cluster, or may ask for it, before it has connected', async () => {
+    const parts = mesh()
+    const agent = office(parts, { seats: [] })
+    const key = parts.world.crypto.publicKeyOf(parts.world.crypto.random(32))
+    agent.invited.add(originOf(key))
+    await agent.administration.revoke({ name: originOf(key) })
+    assert.deepEqual(
+      agent.statements('bar').map(({ by, target }) => [by, target]),
+      [[{ cluster: parts.west.key }, { agent: keyId(key) }]]
+    )
   })
 
   it('UNKNOWN_AGENT for a PeerId without a credential, and for one that was revoked before', async () => {

@@ -55,6 +55,8 @@ export class Office {
   readonly health = new Map<Origin, 'up' | 'down'>()
   /** The agents of the view, by cluster. */
   readonly agents = new Map<string, readonly Origin[]>()
+  /** Agents that may ask for the key of the cluster, or have it, and were never connected. */
+  readonly invited = new Set<Origin>()
   identity: Identity | undefined
   /** Addresses by which members are reached. */
   outers: readonly OuterAddress[] = []
@@ -99,6 +101,7 @@ export class Office {
       current,
       crypto,
       log: SILENT,
+      gateways: { isFor: (origin: Origin) => this.invited.has(origin) },
       store: {
         identity: () => this.identity,
         changeIdentity: async (change: (identity: Identity) => Identity) => {
