@@ -123,6 +123,7 @@ class Site {
         const answer = await this.invites.answer(origin, { kind: 'gatewayKnock', key, software: 'test' })
         if (answer.kind !== 'gateway') continue
         assert.ok(isHeard, `${asks} would not have got through the door`)
+        assert.ok(this.invites.isFor(origin), `${asks} could not be revoked`)
         assert.deepEqual(answer.gift.clusterSeed, this.present.seed)
         found.push(asks)
       }
