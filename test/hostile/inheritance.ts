@@ -11,7 +11,7 @@ import { type KeyId, keyId } from '../../src/core/trust/set/ids.ts'
 import { signStatement } from '../../src/core/trust/set/signatures.ts'
 import type { Cluster } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { Attacker, credentialFor, crypto } from './attacker.ts'
+import { type Attacker, credentialFor, crypto } from './attacker.ts'
 import { ask, type World } from './world.ts'
 
 const ALL: readonly Cluster[] = ['west', 'east', 'edge']

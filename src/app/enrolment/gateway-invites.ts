@@ -168,7 +168,7 @@ export class GatewayInvites {
     const invites = [...keyOf].flatMap(([usedBy, key]) =>
       key === undefined ? [] : [{ key: keyId(key), clusterKey, notAfter: this.#now(), usedBy }]
     )
-    // A rotation that was refused may have left invites of a key that nobody has.
+    // A rotation that was refused may have left invites of a key that no gateway has.
     const present = this.#keyOf(this.#options.current.required().membership)
     await this.#inTurn(() =>
       this.#options.file.save([...this.#kept().filter((one) => one.clusterKey === present), ...invites])

@@ -68,13 +68,9 @@ class Site {
       const key = world.crypto.publicKeyOf(world.crypto.random(32))
       this.agents.set(each, { key, origin: originOf(key) })
     }
-    const site = this
-    const current = {
-      get session() {
-        return site.#session()
-      },
-      required: () => site.#session()
-    }
+    const current = Object.defineProperty({ required: () => this.#session() }, 'session', {
+      get: () => this.#session()
+    })
     const file = {
       warning: undefined,
       invites: () => this.kept,
