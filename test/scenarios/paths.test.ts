@@ -79,10 +79,11 @@ describe('a way between two clusters that breaks', function () {
         assert.equal(said?.subject, 'east east-gw')
         assert.match(said.fix, /let UDP 51820 pass/)
         assert.equal(await fault(west(), 'CLUSTER_DOWN'), undefined)
-        const pinged = await west().ask<PingAnswer>('ping', 'east', '-c', '1')
+        // One answer of three: on a busy machine an answer may come later than ping waits for it.
+        const pinged = await west().ask<PingAnswer>('ping', 'east', '-c', '3')
         assert.deepEqual(
-          pinged.gateways.map(({ path, received }) => [path, received]),
-          [['tcp', 1]]
+          pinged.gateways.map(({ path, received }) => [path, received > 0]),
+          [['tcp', true]]
         )
         const why = await done(west().ctl('why', podAddress('east', 0)))
         assert.match(why.stdout, /its tunnel is up over tcp \((UDP 51820|east-gw gets no answer)/)
