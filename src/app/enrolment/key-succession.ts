@@ -134,7 +134,7 @@ export class KeySuccession {
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'NO_SEAT') throw error
       throw new AppError(
-        error.code,
+        'NO_SEAT',
         error.message,
         `let an administrator make a token (\`meshctl invite ${cluster} --replace --force\`), and run \`meshctl key rotate --cluster --token-file <file>\` here`,
         { cause: error }

@@ -239,7 +239,7 @@ function outerPortFault(kind: 'port' | 'egress' | 'redirect', subject: string, b
   const matches = `-p ${subject.toLowerCase().replace(' ', ' --dport ')}`
   const ufw = subject.split(' ').toReversed().join('/').toLowerCase()
   // A drop in a table of its own is final: an accept of iptables, which is in the table "filter", does not undo it.
-  const elsewhere = / ip6? filter$/.test(by)
+  const elsewhere = / (ip6? filter|filter \(ip6?tables\))$/.test(by)
     ? undefined
     : `accept ${subject.toLowerCase().replace(' ', ' dport ')} in that chain before the drop, or delete its rule (\`nft -a list ruleset\` shows both): an accept in another table does not help`
   if (kind === 'egress')

@@ -22,7 +22,7 @@ const crypto = createCrypto()
 const SIDES = ['newcomer', 'sponsor'] as const
 type Side = (typeof SIDES)[number]
 // Runs at a time: each waits for timers most of its time.
-const AT_ONCE = 8
+const AT_ONCE = 4
 
 /** The writes that make P6: a run that does not have them tests nothing. */
 const NEEDED: Readonly<Record<Side, readonly Point[]>> = {

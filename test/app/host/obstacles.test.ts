@@ -28,6 +28,11 @@ describe('a rule that drops the port of WireGuard', () => {
     for (const [kind, by, fix] of [
       ['port', 'the policy of chain INPUT of ip filter', /^let UDP 51820 in: iptables -I INPUT /],
       [
+        'port',
+        'the policy of chain INPUT of table filter (iptables)',
+        /^let UDP 51820 in: iptables -I INPUT /
+      ],
+      [
         'egress',
         'rule 7 (drop) in chain OUTPUT of table ip6 filter',
         /^let UDP 51820 out: iptables -I OUTPUT /

@@ -18,7 +18,7 @@ import type { Problem } from '../../../src/core/catalog/catalog.ts'
 import type { Snapshot } from '../../../src/core/model/values.ts'
 import { createManifestSource, type ManifestSource } from '../../../src/io/manifests/manifest-source.ts'
 import { FILE_BYTES_MAX } from '../../../src/io/manifests/read-file.ts'
-import { eventually } from '../../eventually.ts'
+import { eventually, slowness } from '../../eventually.ts'
 
 interface Seen {
   readonly snapshot: Snapshot
@@ -134,7 +134,7 @@ describe('the manifest folder', () => {
     assert.match(now.problems.map(({ where }) => where).join(), /Service shop\/cart: spec\.ports\[0\]\.port/)
   })
 
-  it('shows a changed endpoint within 20 ms, in place and by atomic rename', async () => {
+  it('shows a changed endpoint within 20 ms on an idle machine, in place and by atomic rename', async () => {
     await write('a.yaml', service('web') + '---\n' + slice('web', '10.1.0.11'))
     await start()
     const times: number[] = []
@@ -152,7 +152,7 @@ describe('the manifest folder', () => {
     }
     // The median, since the machine may be busy with something else for a moment.
     const median = times.sort((a, b) => a - b)[10] ?? Infinity
-    assert.ok(median < 20, `median ${median} ms`)
+    assert.ok(median < 20 * slowness(), `median ${median} ms`)
   })
 
   it('never shows a hole while a file is truncated and written again', async () => {
