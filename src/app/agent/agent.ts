@@ -113,15 +113,13 @@ interface Foundation {
   readonly current: CurrentSession
 }
 
-/**
- * Opens the store, which takes the lock of the state folder, and makes the identity at the first start. Errors:
- * StoreError.
- */
+/** Opens the store, which takes the lock of the state folder, and makes the identity at the first start. Errors: StoreError. */
 async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown): Promise<Foundation> {
   const crypto = createCrypto()
   const store = await openStore({ folder: settings['state-dir'], now: Date.now })
   shutdown.add('store', () => store.close())
   const file = await openGatewayFile(store.folder)
+  shutdown.add('gateway invites', () => file.close())
   for (const warning of [...store.warnings, ...(file.warning === undefined ? [] : [file.warning])])
     log.warn(warning)
   return {

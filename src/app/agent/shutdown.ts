@@ -18,6 +18,7 @@ const ORDER = [
   'http',
   'host',
   'store keeper',
+  'gateway invites',
   'store'
 ] as const
 

@@ -4,7 +4,8 @@
 // Invariants
 //   1. `save` is durable when it resolves, and a failed one changes nothing.
 //   2. It never holds more than `openGatewayFile` reads: the oldest invites are dropped, after which their tokens give nothing.
-//   3. A damaged file is set aside and counts as empty: its invites give nothing any more.
+//   3. After `close` nothing is written: the next agent on the folder may have given a key by an invite already.
+//   4. A damaged file is set aside and counts as empty: its invites give nothing any more.
 import { createHash } from 'node:crypto'
 import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,6 +14,7 @@ import type { Origin } from '../../core/model/values.ts'
 import type { GatewayInvite } from '../../core/trust/door/judge-gateway.ts'
 import type { KeyId } from '../../core/trust/set/ids.ts'
 import { removeFile, readFileIfAny, writeFileAtomic } from './files.ts'
+import { Turns } from './turns.ts'
 
 const NAME = 'gateways.json'
 /** The app keeps 64 open ones, and each used or expired one for 30 days. */
@@ -41,6 +43,8 @@ export interface GatewayFile {
   save(invites: readonly GatewayInvite[]): Promise<void>
   /** Removes the file. */
   clear(): Promise<void>
+  /** Resolves after the writes that were begun. Later ones reject with STORE_CLOSED. */
+  close(): Promise<void>
 }
 
 /** Reads the file in the state folder, which the store has opened already. Rejects with StoreError. */
@@ -50,12 +54,7 @@ export async function openGatewayFile(folder: string): Promise<GatewayFile> {
   const read = text === undefined ? [] : decode(text)
   if (read === undefined) await rename(path, `${path}.corrupt`)
   let known = read ?? []
-  let turn: Promise<unknown> = Promise.resolve()
-  const inTurn = (act: () => Promise<void>): Promise<void> => {
-    const result = turn.then(act)
-    turn = result.catch(() => undefined)
-    return result
-  }
+  const turns = new Turns(path)
   return {
     warning:
       read === undefined
@@ -63,16 +62,17 @@ export async function openGatewayFile(folder: string): Promise<GatewayFile> {
         : undefined,
     invites: () => known,
     save: (next) =>
-      inTurn(async () => {
+      turns.run(async () => {
         const bounded = next.slice(-INVITES_MAX)
         await writeFileAtomic(path, encode(bounded))
         known = bounded
       }),
     clear: () =>
-      inTurn(async () => {
+      turns.run(async () => {
         known = []
         await removeFile(path)
-      })
+      }),
+    close: () => turns.end()
   }
 }
 

@@ -1,22 +1,23 @@
-// Runs the operations on the small files of the store one after the other: `mend` could otherwise write a file again that
-// `forget` is removing.
+// Runs the operations on small files of the state folder one after the other: `mend` of the store could otherwise write a
+// file again that `forget` is removing.
 // Invariant: after `end` no operation begins. So an agent that has stopped writes nothing into a folder that the next
 // agent has opened, whose newer identity it would undo.
 import { storeClosed } from './errors.ts'
 
-/** The turns of one folder. */
+/** The turns of one store, or of one file beside it. */
 export class Turns {
-  readonly #folder: string
+  readonly #path: string
   #last: Promise<unknown> = Promise.resolve()
   #isEnded = false
 
-  constructor(folder: string) {
-    this.#folder = folder
+  /** `path`: for the error after the end. */
+  constructor(path: string) {
+    this.#path = path
   }
 
   /** Runs the work after all earlier work, also after work that failed. Rejects with its error; STORE_CLOSED after `end`. */
   run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#isEnded) return Promise.reject(storeClosed(this.#folder))
+    if (this.#isEnded) return Promise.reject(storeClosed(this.#path))
     const result = this.#last.then(work)
     this.#last = result.catch(() => undefined)
     return result

@@ -42,6 +42,18 @@ describe('the file of invites of gateways', () => {
     )
   })
 
+  it('is not written after it was closed: the next agent has it by then', async () => {
+    const file = await openGatewayFile(folder)
+    const begun = file.save([invite('1')])
+    await file.close()
+    await begun
+    const next = await openGatewayFile(folder)
+    await next.save([invite('1', '12D3KooW')])
+    await assert.rejects(file.save([invite('2')]), { code: 'STORE_CLOSED' })
+    await assert.rejects(file.clear(), { code: 'STORE_CLOSED' })
+    assert.deepEqual((await openGatewayFile(folder)).invites(), [invite('1', '12D3KooW')])
+  })
+
   it('is gone after a leave', async () => {
     const file = await openGatewayFile(folder)
     await file.save([invite('1')])
