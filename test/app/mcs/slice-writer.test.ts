@@ -3,16 +3,8 @@ import assert from 'node:assert/strict'
 import { SliceWriter } from '../../../src/app/mcs/slice-writer.ts'
 import type { KubeCall } from '../../../src/core/kube/kube-api.ts'
 import type { EndpointSliceValue, Ip } from '../../../src/core/model/values.ts'
-import { cluster, meshOf, service } from '../../core/dns/fixtures.ts'
+import { cluster, EXPORT, meshOf, service } from '../../core/dns/fixtures.ts'
 
-const EXPORT = {
-  exportedAt: 1000,
-  ipFamilies: [4] as const,
-  internalTrafficPolicy: 'Cluster' as const,
-  trafficDistribution: '',
-  labels: [],
-  annotations: []
-}
 const READY = { ready: true, serving: true, terminating: false, hostname: '', node: '' }
 
 /** West exports these services of the namespace shop, each with one endpoint. */

@@ -3,6 +3,7 @@
 import type {
   Cidr,
   ClusterName,
+  ClustersetExport,
   Endpoint,
   EndpointPort,
   EndpointSliceValue,
@@ -12,6 +13,16 @@ import type {
 import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view/view.ts'
 
 const HTTP = [port('http', 80)]
+
+/** A ServiceExport of the Multi-Cluster Services API without anything special, for the field `clusterset` of a service. */
+export const EXPORT: ClustersetExport = {
+  exportedAt: 1000,
+  ipFamilies: [4],
+  internalTrafficPolicy: 'Cluster',
+  trafficDistribution: '',
+  labels: [],
+  annotations: []
+}
 
 export function shopMesh(): MeshView {
   const east = cluster('east', {

@@ -16,16 +16,8 @@ import { fieldsAt, type KubeCall } from '../../../src/core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../../src/core/model/field-check.ts'
 import type { Endpoint, EndpointPort, Ip } from '../../../src/core/model/values.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
-import { cluster, meshOf, service } from '../dns/fixtures.ts'
+import { cluster, EXPORT, meshOf, service } from '../dns/fixtures.ts'
 
-const EXPORT = {
-  exportedAt: 1000,
-  ipFamilies: [4] as const,
-  internalTrafficPolicy: 'Cluster' as const,
-  trafficDistribution: '',
-  labels: [],
-  annotations: []
-}
 const HTTP: EndpointPort = { name: 'http', protocol: 'TCP', port: 8080 }
 
 interface Part {

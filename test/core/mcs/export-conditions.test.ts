@@ -4,19 +4,10 @@ import fc from 'fast-check'
 import { byKey, conditionsOf, nextConditions } from '../../../src/core/mcs/export-conditions.ts'
 import type { IdleExport } from '../../../src/core/catalog/live-catalog.ts'
 import type { Fields } from '../../../src/core/model/field-check.ts'
-import type { ClustersetExport, Origin } from '../../../src/core/model/values.ts'
+import type { Origin } from '../../../src/core/model/values.ts'
 import { EXPORTS_PER_NAMESPACE_MAX } from '../../../src/core/view/clusterset.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
-import { cluster, meshOf, port, service } from '../dns/fixtures.ts'
-
-const EXPORT: ClustersetExport = {
-  exportedAt: 1000,
-  ipFamilies: [4],
-  internalTrafficPolicy: 'Cluster',
-  trafficDistribution: '',
-  labels: [],
-  annotations: []
-}
+import { cluster, EXPORT, meshOf, port, service } from '../dns/fixtures.ts'
 
 function exported(key: string, number = 80, exportedAt = 1000) {
   const made = service(key, ['10.2.0.1'], { ports: [port('http', number)] })

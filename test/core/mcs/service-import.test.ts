@@ -15,16 +15,7 @@ import { fieldsAt, type KubeCall } from '../../../src/core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../../src/core/model/field-check.ts'
 import type { ClustersetExport, Ip, ServiceValue } from '../../../src/core/model/values.ts'
 import { clustersetKey } from '../../../src/core/model/zones.ts'
-import { cluster, meshOf, service } from '../dns/fixtures.ts'
-
-const EXPORT: ClustersetExport = {
-  exportedAt: 1000,
-  ipFamilies: [4],
-  internalTrafficPolicy: 'Cluster',
-  trafficDistribution: '',
-  labels: [],
-  annotations: []
-}
+import { cluster, EXPORT, meshOf, service } from '../dns/fixtures.ts'
 
 function mesh(clusterset: Partial<ClustersetExport> = {}, more: Partial<ServiceValue> = {}) {
   const made = service('shop/web', more.headless === true ? [] : ['10.2.0.1'], {})
