@@ -54,8 +54,8 @@ interface MemberPathOptions {
 // Bytes that may come at once, in seconds of the rate: TCP sends in bursts of a round trip.
 const BURST_SECONDS = 0.25
 /**
- * What a short datagram counts of the rate, in bytes. A datagram costs the same processor time whatever its length, so by
- * their bytes alone a member could send 400,000 short ones a second at 100 Mbit/s.
+ * The bytes of the rate that a datagram takes at least. A short datagram costs as much processor time as a long one, and
+ * 100 Mbit/s of datagrams with 32 bytes each would be 400,000 datagrams a second.
  */
 const COUNTED_BYTES_MIN = 1_000
 /**

@@ -16,7 +16,7 @@ export interface DoorPort {
   openItem(bytes: Uint8Array): OpenedItem | Refusal
   /** What this agent's set says of the agent that shows the credential. */
   verdictOn(credential: Credential): MemberVerdict
-  /** Whether this agent keeps the invite of a gateway with this public key (32 bytes) that `peer` may show. O(1) or so. */
+  /** Whether this agent keeps the invite of a gateway with this public key (32 bytes) that `peer` may show. O(invites). */
   knowsGateway(key: Uint8Array, peer: Origin): boolean
 }
 
