@@ -7,18 +7,9 @@
 //      table. A lost event, a generation without its event, or an error counts as a change by another program.
 //   2. A change is one batch: the kernel carries out the whole batch or nothing.
 import { setTimeout as pause } from 'node:timers/promises'
-import {
-  encode,
-  generationOf,
-  header,
-  type Message,
-  messagesOf,
-  NFNL_SUBSYS_NFTABLES,
-  NFPROTO_INET,
-  type Outgoing,
-  type
-} from './messages.ts'
+import { encode, generationOf, type Message, messagesOf, type Outgoing } from './messages.ts'
 import { frame } from '../../kernel/message.ts'
+import { header, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, type } from '../../kernel/nfnetlink.ts'
 import type { Element } from './table.ts'
 import { NETLINK_NETFILTER, openNetlink, type NetlinkSocket } from '../../kernel/netlink.ts'
 

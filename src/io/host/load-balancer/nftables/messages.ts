@@ -6,15 +6,12 @@
 import { ipToBytes } from '../../../../core/model/cidr.ts'
 import type { Ip } from '../../../../core/model/values.ts'
 import { attribute, HEADER_BYTES, nested } from '../../kernel/message.ts'
+import { header, NFNL_SUBSYS_NFTABLES, NFPROTO_INET } from '../../kernel/nfnetlink.ts'
 import type { Element } from './table.ts'
 
-/** Number of nftables among the subsystems of netfilter: the upper byte of a message type. */
-export const NFNL_SUBSYS_NFTABLES = 10
 const NFT_MSG_NEWSETELEM = 12
 const NFT_MSG_DELSETELEM = 14
 const NLM_F_CREATE = 0x400
-/** The family `inet` of our tables. */
-export const NFPROTO_INET = 1
 // Code of the verdict `goto`.
 const NFT_GOTO = -4
 // An attribute has at most 64 KiB, because its length has 16 bits. 200 IPv6 elements with a comment have 40 KiB.
@@ -152,16 +149,6 @@ function port16(value: string | undefined): Buffer {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt16BE(Number(value))
   return bytes
-}
-
-/** Returns the 16-bit message type of an NFT_MSG_…. */
-export function type(message: number): number {
-  return (NFNL_SUBSYS_NFTABLES << 8) | message
-}
-
-/** Returns struct nfgenmsg: family, version 0, and the resource in network order (the subsystem, for a batch). */
-export function header(family: number, resource = 0): Buffer {
-  return Buffer.from([family, 0, resource >> 8, resource & 255])
 }
 
 function text(value: string): Buffer {
