@@ -3,9 +3,11 @@ import type { Filter } from '../../src/core/host/host-state.ts'
 import type { Cidr } from '../../src/core/model/values.ts'
 import { createFilter, createNftFilter, createNoFilter, NO_FILTER } from '../../src/io/host/filter/filter.ts'
 import type { FilterPort, Run } from '../../src/io/host/ports.ts'
+import { openNftKernel } from '../../src/io/host/load-balancer/nftables/kernel.ts'
 import { createRun } from '../../src/io/host/tools/run.ts'
 import { eventually } from '../eventually.ts'
 import { changedAfterLoad } from './support/changed-after-load.ts'
+import { inNamespace } from './support/in-namespace.ts'
 import { startAsker, startServers, type Ask } from './support/lb-traffic-client.ts'
 import { Lab, type Namespace } from './support/netns.ts'
 import { requireLab } from './support/require.ts'
@@ -126,6 +128,39 @@ describe('the packet filter', () => {
     assert.equal(await filter.observe(signal), undefined)
     await filter.set(filterWith(), signal)
     assert.deepEqual(await filter.observe(signal), filterWith())
+  })
+
+  it('reads the table once as long as nothing changes it, and again after each change by another program', async () => {
+    const table = `${names.nftTable}-filter`
+    let lists = 0
+    const counting: Run = (tool, args, options) => {
+      if (args.includes('list')) lists++
+      return run(tool, args, options)
+    }
+    const openKernel = () => inNamespace(host, () => openNftKernel(table))
+    const kept = createNftFilter({ run: counting, names, openKernel })
+    const listsOf = async (want: Filter | undefined) => {
+      lists = 0
+      assert.deepEqual(await kept.observe(signal), want)
+      return lists
+    }
+    try {
+      await kept.set(filterWith(), signal)
+      assert.ok((await listsOf(filterWith())) > 0)
+      await askRemote(tcp('10.2.0.2'))
+      assert.equal(await listsOf(filterWith()), 0)
+      await run('nft', ['add', 'table', 'inet', 'another'])
+      assert.equal(await listsOf(filterWith()), 0)
+      await run('nft', ['insert', 'rule', 'inet', table, 'forward', 'accept'])
+      assert.ok((await listsOf(undefined)) > 0)
+      const { remoteSources: first } = filterWith()
+      await kept.set(filterWith({ remoteSources: first.slice(0, 1) }), signal)
+      assert.ok((await listsOf(filterWith({ remoteSources: first.slice(0, 1) }))) > 0)
+      await run('nft', ['flush', 'ruleset'])
+      assert.equal(await kept.observe(signal), undefined)
+    } finally {
+      await kept.stop?.()
+    }
   })
 
   it('shows as missing when another program changed a rule in the moment after it was set', async () => {

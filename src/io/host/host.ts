@@ -217,7 +217,7 @@ class HostEdge implements LinuxHost {
   async stop(): Promise<void> {
     const { lock, loadBalancer } = this.#running()
     this.#started = undefined
-    await loadBalancer.stop?.()
+    await Promise.all([loadBalancer.stop?.(), this.#filter.stop?.()])
     await lock.release()
   }
 

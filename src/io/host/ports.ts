@@ -83,6 +83,8 @@ export interface FilterPort {
   cleanup(signal: AbortSignal): Promise<void>
   /** Returns what the filter has dropped of packets that did not come out of the tunnel. undefined: no filter is set. */
   dropped(signal: AbortSignal): Promise<Dropped | undefined>
+  /** Closes what `observe` opened. The kernel keeps the filter. */
+  stop?(): Promise<void>
 }
 
 /**

@@ -89,8 +89,10 @@ export async function setAsideReplaced(folder: string, identity: Identity): Prom
 
 /** Compares what is meant, because an earlier release may have written the same identity in another form. */
 function holds(text: string, identity: Identity, path: string): boolean {
+  const own = encodeIdentity(identity, path)
+  if (text === own) return true
   const file = decodeIdentity(text)
-  return file.kind === 'ok' && encodeIdentity(file.identity, path) === encodeIdentity(identity, path)
+  return file.kind === 'ok' && encodeIdentity(file.identity, path) === own
 }
 
 async function setAside(path: string, aside: string): Promise<void> {

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { readDropped } from '../../../src/io/host/filter/underlay.ts'
 import { openKernelReads } from '../../../src/io/host/kernel/reads.ts'
 import { findLink, readLinks, readRoutes, readRules } from '../../../src/io/host/tools/ip.ts'
 import { createRun } from '../../../src/io/host/tools/run.ts'
@@ -82,6 +83,21 @@ writeFileSync(
 )
 execFileSync('wg', ['setconf', device, join(folder, 'conf')])
 rmSync(folder, { recursive: true })
+// Counters of the filter, and counters of the same names in tables that are not the filter's.
+const counted = (family: string, table: string, packets: number) => `table ${family} ${table} {
+  counter dropped-service { packets ${packets} bytes 1 }
+  counter dropped-remote { packets 0 bytes 0 }
+  counter dropped-local { packets 0 bytes 0 }
+  set from-service4 { type ipv4_addr . ifname; flags timeout; elements = { 192.0.2.9 . "up0" timeout 2h } }
+  set from-service6 { type ipv6_addr . ifname; flags timeout; }
+}\n`
+execFileSync('nft', ['-f', '-'], {
+  input: [
+    counted('inet', 'rhizome-filter', 5_000_000_000),
+    counted('inet', 'rhizome-filter2', 6),
+    counted('ip', 'rhizome-filter', 7)
+  ].join('')
+})
 
 const kernel = createRun()
 // The same, without the readings of the kernel.
@@ -122,6 +138,15 @@ console.log(
     'rules 6': await both((run) => readRules(run, 6, signal)),
     // The device tries handshakes, so its counters grow between the two readings.
     wireguard: [still(await reads.wireguardGo(socketOf(device))), still(await dump())],
+    dropped: await both((run) => readDropped(run, 'rhizome-filter', signal)),
+    counters: [
+      [...((await reads.counters('rhizome-filter')) ?? [])],
+      Object.entries({ service: 5_000_000_000, remote: 0, local: 0 }).map(([reason, packets]) => [
+        `dropped-${reason}`,
+        packets
+      ])
+    ],
+    'counters of no table': [(await reads.counters('none'))?.size, 0],
     isWhole: [
       [await reads.links(), await reads.routes({ family: 4, table: 9 }), await reads.rules(6)].every(
         Array.isArray

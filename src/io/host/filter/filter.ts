@@ -5,6 +5,7 @@
 import { normalizeFilter } from '../../../core/host/normalize.ts'
 import type { Filter } from '../../../core/host/host-state.ts'
 import { HostError } from '../errors.ts'
+import { openNftKernel, type NftKernel } from '../load-balancer/nftables/kernel.ts'
 import { canLookUpRoutes, canMakeChain } from '../tools/nft-trial.ts'
 import { createShapeOf, removalOf, removalWithCopy } from '../tools/nft-shape.ts'
 import { ABOUT_SET, aboutCommand, digest, parseListing, type NftListing } from '../tools/nft-listing.ts'
@@ -23,6 +24,18 @@ interface FilterOptions {
   readonly warn?: (message: string) => void
   /** Gets the prefixes that the filter translates. */
   readonly sources?: Pick<TranslatedSources, 'use'>
+  /**
+   * Opens the observer of the table, by which a reading is used again until another program changes the table. Where it
+   * is absent or gives undefined, each `observe` runs nft.
+   */
+  readonly openKernel?: () => Pick<NftKernel, 'reset' | 'untouched' | 'close'> | undefined
+}
+
+/** What a reading found. */
+interface Found {
+  readonly filter: Filter | undefined
+  /** False: another program changed the table, or it was made by another version or for another device. */
+  readonly isOurs: boolean
 }
 
 interface TableContext {
@@ -40,7 +53,8 @@ export function createFilter(options: FilterOptions): FilterPort {
     set: async (filter, signal) => (await port()).set(filter, signal),
     describe: (filter) => describeFilter({ names: options.names, hasFib: true }, filter),
     cleanup: async (signal) => (await port()).cleanup(signal),
-    dropped: async (signal) => (await port()).dropped(signal)
+    dropped: async (signal) => (await port()).dropped(signal),
+    stop: async () => (await chosen)?.stop?.()
   }
 }
 
@@ -56,6 +70,28 @@ export function createNftFilter(options: FilterOptions): FilterPort {
     run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
   let found: Promise<TableContext> | undefined
   const context = () => (found ??= contextOf(options))
+  /** The last reading; undefined: the next one runs nft. */
+  let known: Found | undefined
+  let kernel: ReturnType<NonNullable<FilterOptions['openKernel']>>
+
+  /** Returns the last reading where the kernel knows of no change since, else reads the table. */
+  async function read(signal: AbortSignal): Promise<Found> {
+    kernel ??= options.openKernel?.()
+    const before = known
+    if (before !== undefined && (await kernel?.untouched()) === true) return before
+    kernel?.reset()
+    const listing = await list(signal)
+    const filter = listing && filterOf(listing)
+    // A table that is not ours counts as missing and is set again.
+    const isOurs =
+      listing !== undefined &&
+      filter !== undefined &&
+      listing.about === aboutOf(await context(), filter, listing.shape)
+    const now = { filter, isOurs }
+    // If `set` ran during this reading, the reading may lack its change: then the next call reads again.
+    known = known === before && kernel !== undefined ? now : undefined
+    return now
+  }
 
   async function list(signal: AbortSignal): Promise<NftListing | undefined> {
     const listed = await orMissing(run('nft', ['-j', 'list', 'table', 'inet', table], { signal }))
@@ -72,17 +108,14 @@ export function createNftFilter(options: FilterOptions): FilterPort {
 
   return {
     async observe(signal) {
-      const listing = await list(signal)
-      const filter = listing && filterOf(listing)
-      // A table that another program changed, or that was made by another version or for another device, counts as
-      // missing and is set again.
-      const isOurs = filter && listing.about === aboutOf(await context(), filter, listing.shape)
+      const { filter, isOurs } = await read(signal)
       options.sources?.use(filter)
       flows.known(filter)
       await flows.retry(signal)
       return isOurs ? filter : undefined
     },
     async set(filter, signal) {
+      known = undefined
       if (filter === undefined) {
         await nft(removalOf(table), signal)
         await flows.changed(undefined, signal)
@@ -96,9 +129,15 @@ export function createNftFilter(options: FilterOptions): FilterPort {
     },
     describe: (filter) => describeFilter({ names, hasFib: true }, filter),
     async cleanup(signal) {
+      known = undefined
       await nft(removalWithCopy(table), signal)
     },
-    dropped: (signal) => orMissing(readDropped(run, table, signal))
+    dropped: (signal) => orMissing(readDropped(run, table, signal)),
+    async stop() {
+      known = undefined
+      kernel?.close()
+      kernel = undefined
+    }
   }
 }
 
@@ -161,7 +200,7 @@ export const NO_FILTER =
 
 async function choose(options: FilterOptions): Promise<FilterPort> {
   return (await canMakeChain(options.run, 'filter', 'input'))
-    ? createNftFilter(options)
+    ? createNftFilter({ openKernel: () => openNftKernel(tableOf(options.names)), ...options })
     : createNoFilter(options)
 }
 

@@ -24,7 +24,7 @@ export function underlayObjects(): readonly string[] {
     timeout 2m
   }`
   return DROP_REASONS.flatMap((reason) => [
-    `  counter dropped-${reason} {\n  }`,
+    `  counter ${counterOf(reason)} {\n  }`,
     sets(reason, 4),
     sets(reason, 6)
   ])
@@ -40,7 +40,7 @@ export function underlayChains(device: string, hasFib: boolean): readonly string
     [
       `  chain drop-${reason} {`,
       ...both((ip, family) => `    update @from-${reason}${family} { ${ip} saddr . iifname }`),
-      `    counter name "dropped-${reason}" drop`,
+      `    counter name "${counterOf(reason)}" drop`,
       '  }'
     ].join('\n')
   )
@@ -80,17 +80,32 @@ const COUNTERS = z.object({
  * HostError; TOOL_FAILED where the table does not exist.
  */
 export async function readDropped(run: Run, table: string, signal: AbortSignal): Promise<Dropped> {
-  const { stdout } = await run('nft', ['-j', 'list', 'counters', 'table', 'inet', table], { signal })
-  const found = COUNTERS.safeParse(parseJson(stdout)).data?.nftables ?? []
+  const found = await readCounters(run, table, signal)
   const packets = Object.fromEntries(
-    DROP_REASONS.map((reason) => [
-      reason,
-      found.find(({ counter }) => counter?.name === `dropped-${reason}`)?.counter?.packets ?? 0
-    ])
+    DROP_REASONS.map((reason) => [reason, found.get(counterOf(reason)) ?? 0])
   ) as Record<DropReason, number>
   const asked = DROP_REASONS.filter((reason) => packets[reason] > 0)
   const senders = await Promise.all(asked.map((reason) => readSenders(run, table, reason, signal)))
   return { packets, senders: senders.flat() }
+}
+
+/** Returns the packets of each counter by its name: from the kernel where it tells all of them, else from nft. */
+async function readCounters(
+  run: Run,
+  table: string,
+  signal: AbortSignal
+): Promise<ReadonlyMap<string, number>> {
+  const known = await run.kernel?.counters(table)
+  if (known !== undefined && DROP_REASONS.every((reason) => known.has(counterOf(reason)))) return known
+  const { stdout } = await run('nft', ['-j', 'list', 'counters', 'table', 'inet', table], { signal })
+  const rows = COUNTERS.safeParse(parseJson(stdout)).data?.nftables ?? []
+  return new Map(
+    rows.flatMap(({ counter }) => (counter === undefined ? [] : [[counter.name, counter.packets] as const]))
+  )
+}
+
+function counterOf(reason: DropReason): string {
+  return `dropped-${reason}`
 }
 
 async function readSenders(run: Run, table: string, reason: DropReason, signal: AbortSignal) {

@@ -5,7 +5,8 @@ import { readFamily, readKernelDevice } from '../tunnel/wireguard/kernel-device.
 import { readProcessDevice } from '../tunnel/wireguard/process-device.ts'
 import type { WgDump } from '../tunnel/wireguard/wg-dump.ts'
 import type { KernelRoute, Link, LinkWithAddresses, Rule } from '../tools/ip-json.ts'
-import { NETLINK_GENERIC, NETLINK_ROUTE } from './netlink.ts'
+import { readCounters } from './counters.ts'
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from './netlink.ts'
 import { openQuestions } from './questions.ts'
 import { createRtnetlink, type Rtnetlink } from './rtnetlink.ts'
 
@@ -20,6 +21,8 @@ export interface KernelReads {
   wireguard(device: string): Promise<WgDump | undefined>
   /** The device of the wireguard-go that listens on the socket. */
   wireguardGo(path: string): Promise<WgDump | undefined>
+  /** The packets of each named counter of this nftables table of the family inet; empty where there is no such table. */
+  counters(table: string): Promise<ReadonlyMap<string, number> | undefined>
 }
 
 /**
@@ -32,6 +35,7 @@ export const openKernelReads = once((): KernelReads => {
     return questions && createRtnetlink(questions)
   })
   const generic = once(() => openQuestions(NETLINK_GENERIC))
+  const netfilter = once(() => openQuestions(NETLINK_NETFILTER))
   /** The number of the family; asked for again until the kernel has loaded its module. */
   let family: number | undefined
   const read = <T>(what: (rtnetlink: Rtnetlink) => Promise<T>): Promise<T | undefined> => {
@@ -50,7 +54,11 @@ export const openKernelReads = once((): KernelReads => {
         (async () => readKernelDevice(questions, (family ??= await readFamily(questions)), device))()
       )
     },
-    wireguardGo: (path) => orTool(readProcessDevice(path))
+    wireguardGo: (path) => orTool(readProcessDevice(path)),
+    async counters(table) {
+      const questions = netfilter()
+      return questions && orTool(readCounters(questions, table))
+    }
   }
 })
 

@@ -92,10 +92,19 @@ function base64(hex: string): WireguardKey {
 // PKCS #8 of an X25519 key (RFC 8410, section 7), before its 32 bytes.
 const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex')
 
+/** The last private key that was read, and its public key: the device is read each 500 ms and keeps its key for months. */
+let latest: { readonly hex: string; readonly publicKey: WireguardKey } | undefined
+
 /** Returns the public key; undefined for the key of zeros, which stands for no key. */
 function publicKeyOf(hex: string): WireguardKey | undefined {
+  if (latest?.hex === hex) return latest.publicKey
   base64(hex)
   if (/^0+$/.test(hex)) return undefined
+  latest = { hex, publicKey: computedFrom(hex) }
+  return latest.publicKey
+}
+
+function computedFrom(hex: string): WireguardKey {
   const key = createPrivateKey({
     key: Buffer.concat([X25519_PKCS8, Buffer.from(hex, 'hex')]),
     format: 'der',
