@@ -75,9 +75,15 @@ export async function examine(
  */
 function sorted(findings: readonly Finding[]): readonly Finding[] {
   const isDown = findings.some((finding) => finding.state === 'fault' && depthOf(finding) >= 0)
+  const lacksTunnel = findings.some(
+    ({ check, subject, state }) => check === 'drift' && subject === 'tunnel' && state !== 'ok'
+  )
   const rank = (finding: Finding): number =>
     isDown && finding.check === 'drift' && finding.state === 'warning' ? RANK.fault : RANK[finding.state]
-  return findings.toSorted((a, b) => rank(a) - rank(b) || depthOf(a) - depthOf(b))
+  // No route leads into a device that is missing or down, so a step that failed is then a consequence, too.
+  const depth = (finding: Finding): number =>
+    lacksTunnel && finding.code === 'HOST_STEP_FAILED' ? 0 : depthOf(finding)
+  return findings.toSorted((a, b) => rank(a) - rank(b) || depth(a) - depth(b))
 }
 
 /** -1: a cause; else the place in CONSEQUENCES. */

@@ -86,6 +86,13 @@ describe('an examination', () => {
         )
       })
     )
+    const down: Finding = { check: 'drift', state: 'fault', subject: 'tunnel', text: 'device' }
+    const route: Finding = { ...fault('HOST_STEP_FAILED'), subject: 'routes' }
+    const steps = await examine({ fault: async () => [route], drift: async () => [down] })
+    assert.deepEqual(
+      steps.map(({ text }) => text),
+      ['device', 'HOST_STEP_FAILED']
+    )
     const calm = await examine({ drift: async () => [drift], fault: async () => [fault('DISK')] })
     assert.deepEqual(
       calm.map(({ text }) => text),

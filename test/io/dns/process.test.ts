@@ -1,4 +1,5 @@
 // The responder process: it answers on while its agent restarts, crashes or is replaced, and ends when it should.
+import { setTimeout as delay } from 'node:timers/promises'
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -254,10 +255,14 @@ describe('the DNS responder process', function () {
     await eventually(() => number() >= 1)
     const before = number()
     first.detach()
-    await answers()
+    // Counts that the responder sends before it has seen the end of the connection are lost.
+    for (let asked = 0; asked < 10; asked++) {
+      await answers()
+      await delay(100)
+    }
     const next = agent({ onCounts })
     await next.start()
-    await eventually(() => number() === before + 1)
+    await eventually(() => number() > before)
   })
 })
 
