@@ -6,7 +6,6 @@
 //   foundation (store, identity) → cluster side (source, key, DNS of the pods) → data plane → enrolment → servers
 //   (HTTP, admin API)
 import type { CatalogOptions } from '../../core/catalog/catalog.ts'
-import { zonesToForward } from '../../core/coredns/cluster-dns.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { realPrefixes } from '../../core/model/translation.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
@@ -22,6 +21,7 @@ import { startAdmin } from '../admin/server.ts'
 import { claimSocket } from '../admin/socket.ts'
 import { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import { PodDns } from '../cluster-dns/pod-dns.ts'
+import { zonesToWire } from '../cluster-dns/zones-to-wire.ts'
 import { Enrolment } from '../enrolment/enrolment.ts'
 import { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import { Invitations } from '../enrolment/invitations.ts'
@@ -39,7 +39,6 @@ import type { Log } from '../observe/log.ts'
 import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import { CurrentSession } from '../session/current-session.ts'
 import { siteFacts } from '../session/site-speaker.ts'
-import { SPEAKER_TERM_MIN } from '../session/speaker.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { SourceFacts } from '../sources/source-facts.ts'
@@ -160,7 +159,7 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
     settings,
     log,
     catalogOptions: () => catalogOptions(current.membership, settings),
-    termFloor: () => current.session?.termFloor() ?? SPEAKER_TERM_MIN,
+    termFloor: () => current.termFloor(),
     siteFacts: () => {
       const isFurther = foundation.store.identity()?.joinedBy === 'gateway'
       return current.session && siteFacts(current.session.control, isFurther)
@@ -383,16 +382,4 @@ function catalogOptions(membership: Membership | undefined, settings: Settings):
   const { podPrefixes, servicePrefixes } = realPrefixes(membership, membership.translation)
   const { cluster } = membership
   return { podPrefixes, servicePrefixes, cluster, clusterDomain: settings['cluster-domain'] }
-}
-
-/**
- * The zones that the cluster's own DNS forwards to this agent: `cluster.<name>` of every cluster, this one included,
- * and `cluster.all`.
- */
-function zonesToWire({ current, settings }: Foundation): readonly string[] {
-  const zones = current.session?.names().zones() ?? []
-  return zonesToForward(
-    zones.map(({ zone }) => zone),
-    settings['cluster-domain']
-  )
 }

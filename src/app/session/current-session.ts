@@ -2,7 +2,9 @@
 // here for the present session.
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
+import { ownAgents } from './members.ts'
 import type { Session } from './session.ts'
+import { SPEAKER_TERM_MIN, termFloor } from './speaker.ts'
 
 /**
  * Holds at most one session, which has the membership. enrolment/ sets it after a start of the agent, init or join, and
@@ -27,6 +29,12 @@ export class CurrentSession {
   get stands(): boolean {
     const control = this.#session?.control
     return control === undefined || control.members.verdictOn(control.origin).kind !== 'fallen'
+  }
+
+  /** Returns the lowest term in which this agent may publish as speaker. */
+  termFloor(): number {
+    const control = this.#session?.control
+    return control === undefined ? SPEAKER_TERM_MIN : termFloor(control.origin, ownAgents(control.view()))
   }
 
   /** Returns the session. Errors: AppError NOT_JOINED. */

@@ -40,7 +40,7 @@ import { PerTurn } from './per-turn.ts'
 import { ProbeService } from './probe-service.ts'
 import { Services, type ServiceName } from './services.ts'
 import { underlayFault } from './underlay.ts'
-import { standsBy, termFloor } from './speaker.ts'
+import { standsBy } from './speaker.ts'
 
 export type { SessionOptions } from './options.ts'
 
@@ -176,11 +176,6 @@ export class Session {
   /** Reads what the prefixes of a new invite must not overlap. */
   async around(): Promise<{ surroundings: Surroundings; outers: readonly OuterAddress[] }> {
     return { surroundings: await this.#host.surroundings(), outers: outerAddresses(this.control.view()) }
-  }
-
-  /** Returns the lowest term in which this agent may publish as speaker. */
-  termFloor(): number {
-    return termFloor(this.control.origin, ownAgents(this.control.view()))
   }
 
   /** Called when a member has accepted this agent: from now on the host is programmed. */

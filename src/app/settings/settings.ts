@@ -15,7 +15,7 @@ import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
 import { portClash } from './port-clash.ts'
 import { NODE_PREFIXES_MAX } from '../../core/wire/value-codec.ts'
-import { FIX } from './refused.ts'
+import { FIX, fixOf } from './refused.ts'
 import {
   choice,
   balancePrefix,
@@ -326,16 +326,6 @@ export function resolveSettings(sources: SettingsSources): Settings {
   const clash = portClash(settings)
   if (clash !== undefined) throw new SettingsError(clash.message, clash)
   return settings
-}
-
-/** The fix of the first issue that has one. Issues that zod makes itself have none. */
-function fixOf(error: z.ZodError): string | undefined {
-  for (const issue of error.issues) {
-    if (issue.code !== 'custom') continue
-    const fix: unknown = issue.params?.[FIX]
-    if (typeof fix === 'string') return fix
-  }
-  return undefined
 }
 
 // About one and a half lines of a terminal: an error does not repeat a whole file that was pasted into a setting.
