@@ -311,6 +311,9 @@ export namespace rhizome {
                 /** Agent nodePrefixes. */
                 nodePrefixes: rhizome.mesh.v1.Prefix.$Properties[];
 
+                /** Agent handOver. */
+                handOver: rhizome.mesh.v1.HandOver;
+
                 /**
                  * Creates a new Agent instance using the specified properties.
                  * @param [properties] Properties to set
@@ -405,12 +408,28 @@ export namespace rhizome {
                     /** Agent nodePrefixes */
                     nodePrefixes?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
 
+                    /** Agent handOver */
+                    handOver?: (rhizome.mesh.v1.HandOver|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
 
                 /** Shape of an Agent. */
                 type $Shape = rhizome.mesh.v1.Agent.$Properties;
+            }
+
+            /** HandOver enum. */
+            enum HandOver {
+
+                /** HAND_OVER_NONE value */
+                HAND_OVER_NONE = 0,
+
+                /** HAND_OVER_DRAINED value */
+                HAND_OVER_DRAINED = 1,
+
+                /** HAND_OVER_STOPPING value */
+                HAND_OVER_STOPPING = 2
             }
 
             /**

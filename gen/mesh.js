@@ -743,6 +743,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [version] Agent version
                  * @property {number|null} [probePort] Agent probePort
                  * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [nodePrefixes] Agent nodePrefixes
+                 * @property {rhizome.mesh.v1.HandOver|null} [handOver] Agent handOver
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -851,6 +852,14 @@ export const rhizome = $root.rhizome = (() => {
                 Agent.prototype.nodePrefixes = $util.emptyArray;
 
                 /**
+                 * Agent handOver.
+                 * @member {rhizome.mesh.v1.HandOver} handOver
+                 * @memberof rhizome.mesh.v1.Agent
+                 * @instance
+                 */
+                Agent.prototype.handOver = 0;
+
+                /**
                  * Creates a new Agent instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Agent
@@ -904,6 +913,8 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.nodePrefixes != null && message.nodePrefixes.length)
                         for (let i = 0; i < message.nodePrefixes.length; ++i)
                             $root.rhizome.mesh.v1.Prefix.encode(message.nodePrefixes[i], writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
+                    if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver") && message.handOver !== 0)
+                        writer.uint32(/* id 10, wireType 0 =*/80).int32(message.handOver);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1025,6 +1036,15 @@ export const rhizome = $root.rhizome = (() => {
                                 message.nodePrefixes.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
                                 continue;
                             }
+                        case 10: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.int32())
+                                    message.handOver = value;
+                                else
+                                    delete message.handOver;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -1104,6 +1124,9 @@ export const rhizome = $root.rhizome = (() => {
                                 return "nodePrefixes." + error;
                         }
                     }
+                    if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver"))
+                        if (typeof message.handOver !== "number" || (message.handOver | 0) !== message.handOver)
+                            return "handOver: enum value expected";
                     return null;
                 };
 
@@ -1177,6 +1200,24 @@ export const rhizome = $root.rhizome = (() => {
                             message.nodePrefixes[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.nodePrefixes[i], _depth + 1);
                         }
                     }
+                    if (object.handOver !== 0 && (typeof object.handOver !== "string" || $root.rhizome.mesh.v1.HandOver[object.handOver] !== 0))
+                        switch (object.handOver) {
+                        case "HAND_OVER_NONE":
+                        case 0:
+                            message.handOver = 0;
+                            break;
+                        case "HAND_OVER_DRAINED":
+                        case 1:
+                            message.handOver = 1;
+                            break;
+                        case "HAND_OVER_STOPPING":
+                        case 2:
+                            message.handOver = 2;
+                            break;
+                        default:
+                            if (typeof object.handOver === "number" && (object.handOver | 0) === object.handOver)
+                                message.handOver = object.handOver;
+                        }
                     return message;
                 };
 
@@ -1215,6 +1256,7 @@ export const rhizome = $root.rhizome = (() => {
                         object.role = "";
                         object.version = "";
                         object.probePort = 0;
+                        object.handOver = options.enums === $String ? "HAND_OVER_NONE" : 0;
                     }
                     if (message.tunnelKeys && message.tunnelKeys.length) {
                         object.tunnelKeys = $Array(message.tunnelKeys.length);
@@ -1246,6 +1288,8 @@ export const rhizome = $root.rhizome = (() => {
                         for (let j = 0; j < message.nodePrefixes.length; ++j)
                             object.nodePrefixes[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.nodePrefixes[j], options, _depth + 1);
                     }
+                    if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver"))
+                        object.handOver = options.enums === $String ? $root.rhizome.mesh.v1.HandOver[message.handOver] === $undefined ? message.handOver : $root.rhizome.mesh.v1.HandOver[message.handOver] : message.handOver;
                     return object;
                 };
 
@@ -1275,6 +1319,22 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 return Agent;
+            })();
+
+            /**
+             * HandOver enum.
+             * @name rhizome.mesh.v1.HandOver
+             * @enum {number}
+             * @property {number} HAND_OVER_NONE=0 HAND_OVER_NONE value
+             * @property {number} HAND_OVER_DRAINED=1 HAND_OVER_DRAINED value
+             * @property {number} HAND_OVER_STOPPING=2 HAND_OVER_STOPPING value
+             */
+            v1.HandOver = (function() {
+                const valuesById = $Object.create(null), values = $Object.create(valuesById);
+                values[valuesById[0] = "HAND_OVER_NONE"] = 0;
+                values[valuesById[1] = "HAND_OVER_DRAINED"] = 1;
+                values[valuesById[2] = "HAND_OVER_STOPPING"] = 2;
+                return values;
             })();
 
             v1.TunnelKey = (function() {

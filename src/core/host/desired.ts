@@ -15,13 +15,13 @@ import type {
   WireguardPeer
 } from './host-state.ts'
 import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
+import { gatewaysInOrder, type HealthOf } from './gateway-order.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
 import type { GatewayHealth } from './tunnel-state.ts'
 import type { Cidr, ClusterName, Ip, Origin, PeerAddress, Role, WireguardKey } from '../model/values.ts'
 import { innerRoutes, isUnserved, nearPeersOf, type NearPeer } from './near-peers.ts'
-import { gatewaysForNode, gatewaysOf, nodeClaims, RANKS, type TurnOf } from './nodes.ts'
-import { rendezvous } from './rendezvous.ts'
+import { gatewaysOf, nodeClaims, type TurnOf } from './nodes.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import { isWithin } from '../view/authorise.ts'
 import type { PrefixPair } from '../model/translation.ts'
@@ -248,11 +248,11 @@ function peersOf(
 
 /**
  * Assigns each prefix to one gateway, since WireGuard knows one peer for a prefix. Among the gateways with the best
- * tunnel state, the first in rendezvous order gets the prefix. So a new gateway gets prefixes only once its tunnel is
- * up, a dead gateway keeps none while another lives, and nothing moves while all are dead (fail static). Every
- * gateway keeps its own tunnel address, so that it can be probed, and its own node's prefix, because those pods
- * answer by no other gateway. The prefixes of a node that is no gateway go to the gateway that the node uses, too
- * (nodes.ts).
+ * tunnel state, the first in the order of gateway-order.ts gets the prefix. So a new gateway gets prefixes only once its
+ * tunnel is up, a dead gateway keeps none while another lives, one that hands over keeps none while another is as
+ * healthy, and nothing moves while all are dead (fail static). Every gateway keeps its own tunnel address, so that it can
+ * be probed, and its own node's prefix, because those pods answer by no other gateway. The prefixes of a node that is no
+ * gateway go to the gateway that the node uses, too (nodes.ts).
  */
 function carriedBy(
   cluster: ClusterView,
@@ -261,20 +261,19 @@ function carriedBy(
 ): ReadonlyMap<Origin, readonly Cidr[]> {
   const carried = new Map<Origin, Cidr[]>(gateways.map(({ origin }) => [origin, []]))
   const taken = new Set<Cidr>()
-  const rank = ({ origin }: AgentView): number => RANKS[input.gatewayHealth?.(origin) ?? 'up']
-  const isOneAlive = gateways.some((gateway) => rank(gateway) < RANKS.down)
+  const healthOf: HealthOf = (origin) => input.gatewayHealth?.(origin) ?? 'up'
+  const isOneAlive = gateways.some(({ origin }) => healthOf(origin) !== 'down')
   for (const gateway of gateways) {
-    if (isOneAlive && rank(gateway) === RANKS.down) continue
+    if (isOneAlive && healthOf(gateway.origin) === 'down') continue
     const own = (gateway.agent.nodePrefixes ?? []).filter((prefix) => isFirst(taken, prefix))
     carried.get(gateway.origin)?.push(...own)
   }
   for (const { node, sources } of nodeClaims(cluster)) {
-    const [chosen] = gatewaysForNode(node.origin, gateways, (origin) => input.gatewayHealth?.(origin) ?? 'up')
+    const [chosen] = gatewaysInOrder(node.origin, gateways, healthOf)
     if (chosen) carried.get(chosen.origin)?.push(...sources.filter((prefix) => isFirst(taken, prefix)))
   }
   for (const prefix of cluster.podPrefixes) {
-    const order = rendezvous(prefix, gateways, ({ origin }) => origin)
-    const [chosen] = order.toSorted((a, b) => rank(a) - rank(b))
+    const [chosen] = gatewaysInOrder(prefix, gateways, healthOf)
     if (chosen && isFirst(taken, prefix)) carried.get(chosen.origin)?.push(prefix)
   }
   const addresses = new Set<Ip>()

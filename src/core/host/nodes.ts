@@ -7,19 +7,13 @@
 //   1. No node takes what another agent of the cluster has. A prefix that overlaps one of a gateway, the tunnel address of a
 //      gateway, or a prefix of a node with a lower PeerId is left out on every host alike, and so is a tunnel address
 //      inside a prefix of another agent.
-//   2. With the same states of tunnels, a node and the hosts of other clusters choose the same gateway for it.
+//   2. With the same states of tunnels, a node and the hosts of other clusters choose the same gateway for it
+//      (gateway-order.ts).
 //   3. An agent whose role is `node` is a peer of the gateways of its own cluster only.
 import { cidrContains, cidrOverlaps, hostCidr } from '../model/cidr.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
-import { rendezvous } from './rendezvous.ts'
-import type { GatewayHealth } from './tunnel-state.ts'
+import { gatewaysInOrder, type HealthOf } from './gateway-order.ts'
 import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
-
-/** Gateways with a lower rank are preferred. */
-export const RANKS = { up: 0, silent: 1, connecting: 2, down: 3 } as const satisfies Record<
-  GatewayHealth,
-  number
->
 
 /** Returns the gateways of a cluster in an order that is the same on every host. */
 export function gatewaysOf(cluster: Pick<ClusterView, 'agents'>): readonly AgentView[] {
@@ -72,17 +66,6 @@ export function nodeClaims(cluster: Pick<ClusterView, 'agents' | 'podPrefixes'>)
   })
 }
 
-/** Returns the gateways of a node in the order in which it uses them: the best tunnel first, of equal ones by rendezvous. */
-export function gatewaysForNode(
-  node: Origin,
-  gateways: readonly AgentView[],
-  state: (origin: Origin) => GatewayHealth
-): readonly AgentView[] {
-  return rendezvous(node, gateways, ({ origin }) => origin).toSorted(
-    (a, b) => RANKS[state(a.origin)] - RANKS[state(b.origin)]
-  )
-}
-
 /**
  * How often a node has gone on to its next gateway, for each other cluster, because that did not answer by the one before.
  */
@@ -91,13 +74,13 @@ export type TurnOf = (cluster: ClusterName) => number
 /** What a node knows of its gateways. */
 interface NodeFacts {
   readonly self: Origin
-  readonly state: (origin: Origin) => GatewayHealth
+  readonly state: HealthOf
   readonly turnOf: TurnOf
 }
 
 /** Returns the gateway by which a node reaches each other cluster. The map is empty while its cluster has no gateway. */
 export function gatewayByCluster(view: MeshView, facts: NodeFacts): ReadonlyMap<ClusterName, AgentView> {
-  const ordered = gatewaysForNode(facts.self, nearGateways(view, facts.self), facts.state)
+  const ordered = gatewaysInOrder(facts.self, nearGateways(view, facts.self), facts.state)
   return new Map(
     [...view.clusters.keys()].flatMap((name) => {
       const gateway = ordered[facts.turnOf(name) % Math.max(1, ordered.length)]

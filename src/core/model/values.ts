@@ -62,7 +62,15 @@ export interface AgentValue {
    * is absent when the host has none or the agent does not know them.
    */
   readonly nodePrefixes?: readonly Cidr[]
+  /** Of a gateway that hands over: other gateways of its cluster are preferred (host/gateway-order.ts). */
+  readonly handOver?: HandOver
 }
+
+/**
+ * Why a gateway hands its traffic over. `drained`: an operator asked for it, and takes it back. `stopping`: its agent stops
+ * for long, or has stopped; it takes that back itself when it runs again.
+ */
+export type HandOver = 'drained' | 'stopping'
 
 /**
  * What a speaker announces about its cluster, under the key "cluster": the prefixes that it claims, and the state of

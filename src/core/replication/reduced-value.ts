@@ -41,7 +41,8 @@ function reducedAgent(value: AgentValue, passes: (value: Value) => boolean): Age
     { tunnelAddress: value.tunnelAddress },
     { probePort: value.probePort },
     { node: value.node },
-    { version: value.version }
+    { version: value.version },
+    ...(value.handOver === undefined ? [] : [{ handOver: value.handOver }])
   ]
   const passing = steps.filter((step) => passes({ ...bare, ...step }))
   const plain: AgentValue = Object.assign({ ...bare }, ...passing)

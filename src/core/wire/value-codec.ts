@@ -15,6 +15,7 @@ import {
   type ClusterValue,
   type Endpoint,
   type EndpointSliceValue,
+  type HandOver,
   type Ip,
   type PeerAddress,
   type Protocol,
@@ -167,9 +168,20 @@ function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
     role: agent.role,
     version: matching('version', agent.version, VERSION),
     probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort),
-    ...(nodePrefixes.length > 0 && { nodePrefixes })
+    ...(nodePrefixes.length > 0 && { nodePrefixes }),
+    ...(agent.handOver !== wire.HandOver.HAND_OVER_NONE && { handOver: toHandOver(agent.handOver) })
   }
 }
+
+/** A later version may have further reasons. The record must not be refused for it, and what they ask for is the same. */
+function toHandOver(reason: (typeof HAND_OVERS)[HandOver] | 0): HandOver {
+  return reason === HAND_OVERS.stopping ? 'stopping' : 'drained'
+}
+
+const HAND_OVERS = {
+  drained: wire.HandOver.HAND_OVER_DRAINED,
+  stopping: wire.HandOver.HAND_OVER_STOPPING
+} as const satisfies Record<HandOver, number>
 
 // "/ip4/203.0.113.7/tcp/4001", "/dns4/gw.example.com/tcp/4001": components of plain characters, 256 characters at
 // most.
@@ -266,7 +278,8 @@ function encodeAgent(agent: AgentValue) {
     role: agent.role,
     version: agent.version,
     probePort: agent.probePort,
-    nodePrefixes: (agent.nodePrefixes ?? []).map(cidrToPrefix)
+    nodePrefixes: (agent.nodePrefixes ?? []).map(cidrToPrefix),
+    ...(agent.handOver !== undefined && { handOver: HAND_OVERS[agent.handOver] })
   }
 }
 

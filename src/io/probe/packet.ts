@@ -1,5 +1,7 @@
 // The packet of a probe, for the prober (probe.ts), which measures all the time, and for `meshctl ping` (ping.ts).
-// Layout: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding.
+// Layout: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | 1 byte said | padding.
+// The byte `said` is part of the padding for an agent that does not know it. It is 1 when the sender of a request has moved
+// from the gateway that gets it (core/host/hand-over.ts); else it is 0 or left out.
 import { randomBytes } from 'node:crypto'
 import type { Ip } from '../../core/model/values.ts'
 
@@ -9,14 +11,29 @@ const PACKET_BYTES = MAGIC.length + 1 + 8
 // Most bytes of a probe: the MTU of a jumbo frame, which is the largest that a tunnel is given. Longer packets are
 // ignored.
 const PACKET_BYTES_MAX = 9000
+/** Where the byte `said` is. */
+const SAID_AT = PACKET_BYTES
+const HAS_MOVED = 1
 const KINDS = { request: 0, reply: 1 } as const
 
-/** Returns a request of `bytes` bytes, at least PACKET_BYTES, with the nonce in hex that its reply repeats. */
-export function newRequest(bytes: number): { readonly packet: Buffer; readonly nonce: string } {
+/**
+ * Returns a request of `bytes` bytes, at least PACKET_BYTES, with the nonce in hex that its reply repeats. `hasMoved`: it says
+ * that this host has moved, and has one byte more at least.
+ */
+export function newRequest(
+  bytes: number,
+  { hasMoved = false } = {}
+): { readonly packet: Buffer; readonly nonce: string } {
   const nonce = randomBytes(8)
-  const packet = Buffer.alloc(Math.max(PACKET_BYTES, bytes))
+  const packet = Buffer.alloc(Math.max(PACKET_BYTES + (hasMoved ? 1 : 0), bytes))
   Buffer.concat([MAGIC, Buffer.of(KINDS.request), nonce]).copy(packet)
+  if (hasMoved) packet[SAID_AT] = HAS_MOVED
   return { packet, nonce: nonce.toString('hex') }
+}
+
+/** Whether a request says that its sender has moved. */
+export function saysMoved(request: Buffer): boolean {
+  return request[SAID_AT] === HAS_MOVED
 }
 
 /** Returns the reply to a request, as long as the request; undefined: the packet is no request. */

@@ -12,13 +12,15 @@
 //      each.
 //   3. When an agent does not answer, the kernel of its host is asked, at a port on which nothing listens: its refusal
 //      tells an agent that is stopped or busy from a tunnel that is dead.
+//   4. What a request says is kept for targets only, by the address from which it came. WireGuard takes that address from
+//      its owner alone.
 import { createSocket, type Socket } from 'node:dgram'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { KernelProbe } from './kernel-probe.ts'
 import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
-import { newRequest, nonceOfReply, replyTo, socketType } from './packet.ts'
+import { newRequest, nonceOfReply, replyTo, saysMoved, socketType } from './packet.ts'
 
 // Bytes of the IP and UDP headers: 20 + 8 for IPv4, 40 + 8 for IPv6. Padded probes are sized as whole IP packets.
 const HEADER_BYTES = { udp4: 28, udp6: 48 } as const
@@ -68,6 +70,8 @@ export interface Prober {
   setTargets(targets: readonly ProbeTarget[], mtu?: number): void
   /** Returns the result of one target; undefined when the address is no target. */
   result(address: Ip): ProbeResult | undefined
+  /** Whether the latest request of a target, if it came after `sinceMs`, says that its host has moved. */
+  saysMoved(address: Ip, sinceMs: number): boolean
   /** Closes all sockets. Resolves when the port is free again. */
   stop(): Promise<void>
 }
@@ -96,6 +100,8 @@ interface ProberOptions {
   readonly onReply?: (address: Ip) => void
   /** Called when several probes of a fast target were sent without an answer. */
   readonly onSilent?: (address: Ip) => void
+  /** Whether this host has moved from the gateway at this address, which is told in each request. Default: it has not. */
+  readonly hasMoved?: (address: Ip) => boolean
 }
 
 /**
@@ -106,7 +112,9 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
   const socket = await listen(options)
   socket.on('message', (packet, from) => {
     const reply = replyTo(packet)
-    if (reply !== undefined) send(socket, reply, from)
+    if (reply === undefined) return
+    send(socket, reply, from)
+    targets.get(from.address as Ip)?.said(saysMoved(packet))
   })
   const targets = new Map<Ip, Target>()
   let stopped: Promise<void> | undefined
@@ -139,6 +147,7 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
       }
     },
     result: (address) => targets.get(address)?.result(),
+    saysMoved: (address, sinceMs) => targets.get(address)?.saysMoved(sinceMs) === true,
     async stop() {
       clearInterval(timer)
       for (const target of targets.values()) target.close()
@@ -187,6 +196,8 @@ class Target {
   #lastReplyMs: number | undefined
   #lastRefusalMs: number | undefined
   #unanswered = 0
+  /** Time of the latest request of this target, if it says that its host has moved; else undefined. */
+  #movedMs: number | undefined
   /** The time from which the next probe is due. */
   #nextMs = 0
   #path: PathMtu | undefined
@@ -237,6 +248,15 @@ class Target {
     if (size !== undefined) this.#send(size, nowMs)
   }
 
+  /** Takes what a request of this target says. */
+  said(hasMoved: boolean): void {
+    this.#movedMs = hasMoved ? performance.now() : undefined
+  }
+
+  saysMoved(sinceMs: number): boolean {
+    return this.#movedMs !== undefined && this.#movedMs >= sinceMs
+  }
+
   /** Ends the target; results stay as they are. */
   close(): void {
     this.#isClosed = true
@@ -285,7 +305,8 @@ class Target {
    * open requests the packet is sent, but its reply will be ignored.
    */
   #send(size: number, nowMs: number): void {
-    const { packet, nonce } = newRequest(size - HEADER_BYTES[socketType(this.#address)])
+    const hasMoved = this.#options.hasMoved?.(this.#address) === true
+    const { packet, nonce } = newRequest(size - HEADER_BYTES[socketType(this.#address)], { hasMoved })
     if (this.#open.size < OPEN_MAX) this.#open.set(nonce, { sentMs: nowMs, size })
     try {
       this.#socket?.send(packet, (error) => {

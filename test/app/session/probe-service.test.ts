@@ -29,6 +29,7 @@ describe('the service of probes', () => {
       origin: 'west' as Origin,
       nodeAddress: () => OWN,
       mtu: { bytes: 0 },
+      reconciler: undefined,
       onChange: () => changes++,
       onStarted: () => undefined
     })

@@ -40,9 +40,14 @@ const value: fc.Arbitrary<Value> = fc.oneof(
       role: fc.constantFrom('gateway' as const, 'node' as const),
       version: fc.constantFrom('', '0.1.0-rc.1+abc'),
       probePort: fc.integer({ min: 0, max: 65_535 }),
-      nodePrefixes: fc.array(cidr, { maxLength: 4 })
+      nodePrefixes: fc.array(cidr, { maxLength: 4 }),
+      handOver: fc.constantFrom(undefined, 'drained' as const, 'stopping' as const)
     })
-    .map(({ nodePrefixes, ...agent }) => ({ ...agent, ...(nodePrefixes.length > 0 && { nodePrefixes }) })),
+    .map(({ nodePrefixes, handOver, ...agent }) => ({
+      ...agent,
+      ...(nodePrefixes.length > 0 && { nodePrefixes }),
+      ...(handOver && { handOver })
+    })),
   fc.record({
     kind: fc.constant('cluster' as const),
     podPrefixes: fc.array(cidr),
