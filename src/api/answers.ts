@@ -185,6 +185,11 @@ export interface PeerRow {
   readonly connected: boolean
   /** The version of meshd that the peer runs. */
   readonly version: string
+  /**
+   * Of a gateway that hands its traffic over to the others of its cluster. `drained`: by `meshctl drain`. `stopping`: its
+   * agent stops, or has stopped.
+   */
+  readonly handOver?: 'drained' | 'stopping'
 }
 
 /** The answer of GET /v1/services: the services of all clusters. */

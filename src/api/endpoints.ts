@@ -15,6 +15,7 @@ import type {
   StatusAnswer,
   WhyAnswer
 } from './answers.ts'
+import type { HandOverAnswer } from './hand-over-answer.ts'
 import type {
   BackupAnswer,
   CancelledAnswer,
@@ -83,6 +84,9 @@ export const ENDPOINTS = {
   rootExported: post<Sent['rootExported'], DoneAnswer>('/v1/root/exported'),
   rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
   rootForget: post<Sent['rootForget'], DoneAnswer>('/v1/root/forget'),
+  handOver: get<Sent['handOver'], HandOverAnswer>('/v1/hand-over'),
+  drain: post<Sent['drain'], HandOverAnswer>('/v1/drain'),
+  undrain: post<Sent['undrain'], HandOverAnswer>('/v1/undrain'),
   keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate'),
   clusterKeyRotate: post<Sent['clusterKeyRotate'], ClusterKeyRotatedAnswer>('/v1/key/rotate/cluster'),
   certRenew: post<Sent['certRenew'], CertRenewedAnswer>('/v1/cert/renew')

@@ -161,6 +161,10 @@ const SCHEMAS = {
   rootImport: z.strictObject(rootFields).readonly(),
   /** `force`: also when fewer than all root keys of this agent are in files, but as many as must sign. */
   rootForget: z.strictObject({ force: z.boolean().default(false) }).readonly(),
+  handOver: NOTHING,
+  /** `force`: also when no other gateway of the cluster lives. */
+  drain: z.strictObject({ force: z.boolean().default(false) }).readonly(),
+  undrain: z.strictObject({}).readonly(),
   keyRotate: NOTHING,
   /**
    * `token`: of `meshctl invite <cluster> --replace`; left out: a seat of this agent signs the invite. `keep`: PeerIds of

@@ -13,12 +13,13 @@ import { textOfListen } from './settings/listen-address.ts'
 import { misspeltEnvironment } from './settings/misspelt.ts'
 import { envOf, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
 import { VERSION } from './observe/version.ts'
+import { HAND_OVER_MS_MAX } from './session/hand-over.ts'
 
 // Read if it exists. A file that --config or RHIZOME_CONFIG names must exist.
 const FILE = '/etc/rhizome/meshd.yaml'
-// A clean stop takes about a second. The deadline is below the time after which service managers kill: 20 s in the
-// systemd unit, 30 s in the DaemonSet.
-const STOP_DEADLINE_MS = 15_000
+// A clean stop takes about a second after the hand-over. The deadline is below the time after which service managers kill:
+// 30 s in the systemd unit and in the DaemonSet.
+const STOP_DEADLINE_MS = 15_000 + HAND_OVER_MS_MAX
 
 /**
  * Parses the command line and runs one command. Errors of the command are printed as one line with the fix, and decide

@@ -10,6 +10,7 @@ import { addGlobalOptions } from './meshd/context.ts'
 import { addDecide } from './commands/decide.ts'
 import { addDns } from './commands/dns.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addDrain, addUndrain } from './commands/drain.ts'
 import { addDrift } from './commands/drift.ts'
 import { addEvents } from './commands/events.ts'
 import { EXIT_CODES } from './output/exit-codes.ts'
@@ -73,6 +74,9 @@ export function createProgram(): Command {
   addGrant(program)
   addKey(program)
   addCert(program)
+  program.commandsGroup('Maintain this gateway:')
+  addDrain(program)
+  addUndrain(program)
   program.commandsGroup('Kubernetes and OpenShift:')
   addInstall(program)
   addUninstall(program)

@@ -12,6 +12,7 @@ import { backupRoutes } from './routes/backup.ts'
 import { certRenewRoute } from './routes/cert-renew.ts'
 import { dnsRoute } from './routes/dns.ts'
 import { doctorRoute } from './routes/doctor.ts'
+import { drainRoutes } from './routes/drain.ts'
 import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
 import { gatewayRoutes, inviteRoute } from './routes/invite.ts'
@@ -74,6 +75,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     ...backupRoutes({ ...parts, createBackup: (request) => createBackup(parts, request) }),
     trust: trustRoute(parts),
     ...administrationRoutes(parts),
+    ...drainRoutes(state),
     keyRotate: keyRotateRoute(state),
     clusterKeyRotate: clusterKeyRotateRoute(parts),
     certRenew: certRenewRoute(state)

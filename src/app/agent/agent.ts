@@ -44,6 +44,7 @@ import type { Settings } from '../settings/settings.ts'
 import { SourceFacts } from '../sources/source-facts.ts'
 import { openSource, type Source } from '../sources/source.ts'
 import { HealthServer } from './health-server.ts'
+import { isLastingStop } from './lasting-stop.ts'
 import { PartWatch } from './part-watch.ts'
 import { Shutdown } from './shutdown.ts'
 import { StoreKeeper } from './store-keeper.ts'
@@ -94,6 +95,9 @@ async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<
   if (!isMember)
     log.info({ socket: settings.socket }, 'in no mesh yet: waiting for `meshctl init` or `meshctl join`')
   await startCluster(cluster, shutdown)
+  shutdown.add('hand-over', async () => {
+    if (await isLastingStop(settings)) await parts.current.session?.ownRecord.handOver.beforeStop()
+  })
   shutdown.add('token', () => parts.toldToJoin.stop())
   if (!isMember) parts.toldToJoin.start()
 }

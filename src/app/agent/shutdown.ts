@@ -2,9 +2,10 @@
 // logged, and the others are stopped all the same, so that the store is closed in any case.
 import type { Log } from '../observe/log.ts'
 
-// Parts that act by themselves or answer requests stop first, then the parts that they use. The store is last, because
+// The hand-over is first: all parts work while other gateways take over. Parts that act by themselves or answer requests stop next, then the parts that they use. The store is last, because
 // every part may write to it. The order is independent of the order of the start.
 const ORDER = [
+  'hand-over',
   'part watch',
   'key inheritance',
   'token',

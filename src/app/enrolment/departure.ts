@@ -34,6 +34,8 @@ interface DepartureParts {
   /** The identity with the membership, whose key is removed from the Secret. */
   readonly identity: Identity
   readonly session: Pick<Session, 'withdraw' | 'stop'>
+  /** Lets the other gateways of the cluster take over, or does nothing where there is none. */
+  readonly handOver: () => Promise<void>
   /**
    * Returns whether no other gateway of this cluster is in the mesh. Asked once, while the session runs. Other gateways
    * still need the zones and the key.
@@ -124,6 +126,8 @@ export class Departure {
       if (this.#isLast) await act()
     }
     return [
+      // First, while the whole agent works: the other gateways of the cluster take over.
+      { task: 'hand the traffic over', act: () => parts.handOver() },
       { task: 'end the checks of the cluster’s key', act: async () => sharedKey?.stop() },
       // The agent first stops to speak for the cluster, so that it publishes nothing after the withdrawal.
       { task: 'give the Lease back', act: () => source.resign() },

@@ -263,6 +263,7 @@ export class Enrolment {
         }
       },
       session,
+      handOver: () => session.ownRecord.handOver.beforeLeave(),
       isLast,
       endsMesh: control.view().clusters.size < 2 && isLast(),
       resign: (isLast) => sayFarewell(this.#options, isLast)

@@ -104,6 +104,8 @@ export function agentValueOf(
     readonly tunnelKeys: readonly TunnelKey[]
     readonly software: string
     readonly nodePrefixes: readonly Cidr[] | undefined
+    /** Left out: this agent hands nothing over. */
+    readonly handOver?: AgentValue['handOver'] | undefined
   }
 ): AgentValue {
   return {
@@ -117,7 +119,8 @@ export function agentValueOf(
     role: roleOf(settings),
     version: more.software,
     probePort: facts.nodeAddress === undefined ? 0 : settings['probe-port'],
-    ...(more.nodePrefixes && { nodePrefixes: more.nodePrefixes })
+    ...(more.nodePrefixes && { nodePrefixes: more.nodePrefixes }),
+    ...(more.handOver && { handOver: more.handOver })
   }
 }
 

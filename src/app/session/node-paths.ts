@@ -1,13 +1,7 @@
 // The paths of a node, which lead through the gateways of its own cluster (core/host/nodes.ts): which gateway carries which
 // other cluster now. On a gateway there is nothing to choose, and all methods say so.
-import {
-  gatewayByCluster,
-  gatewaysForNode,
-  gatewaysOf,
-  nearGateways,
-  nodeClaims,
-  type TurnOf
-} from '../../core/host/nodes.ts'
+import { gatewayByCluster, gatewaysOf, nearGateways, nodeClaims, type TurnOf } from '../../core/host/nodes.ts'
+import { gatewaysInOrder } from '../../core/host/gateway-order.ts'
 import type { GatewayHealth } from '../../core/host/tunnel-state.ts'
 import type { ClusterName, Origin, Role } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
@@ -43,7 +37,7 @@ export class NodePaths {
   tick(view: MeshView, nowMs: number): void {
     const { origin, role, state } = this.#options
     if (role !== 'node') return
-    const ordered = gatewaysForNode(origin, nearGateways(view, origin), state)
+    const ordered = gatewaysInOrder(origin, nearGateways(view, origin), state)
     const others = [...view.clusters.values()].filter(({ name }) => name !== view.self)
     this.#turns.update({
       nowMs,

@@ -4,7 +4,9 @@ import { cidrContains } from '../../core/model/cidr.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, TunnelKey, Value } from '../../core/model/values.ts'
 import { tunnelKeyOf } from '../../core/trust/tunnel-key.ts'
+import type { ProvedAgent } from '../../core/view/view.ts'
 import type { Membership } from '../identity/identity.ts'
+import { HandOver, type HandOverOptions } from './hand-over.ts'
 import { KeyRotation, type KeyRotationOptions } from './key-rotation.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -19,8 +21,13 @@ interface OwnRecordOptions {
   readonly nodeSeed: Uint8Array
   /** The parts that a rotation of the tunnel key needs (key-rotation.ts). */
   readonly store: KeyRotationOptions['store']
-  readonly control: KeyRotationOptions['control']
+  readonly control: KeyRotationOptions['control'] & HandOverOptions['control']
   readonly programmed: KeyRotationOptions['programmed']
+  /** The parts that a hand-over needs (hand-over.ts). */
+  readonly health: HandOverOptions['health']
+  readonly log: HandOverOptions['log']
+  readonly tunnel: HandOverOptions['tunnel']
+  readonly saysMoved: HandOverOptions['saysMoved']
   /** Version of the agent. */
   readonly software: string
   readonly facts: () => LocalFacts
@@ -37,20 +44,33 @@ interface OwnRecordOptions {
 export class OwnRecord {
   /** The tunnel key in the record, and how it is changed. */
   readonly rotation: KeyRotation
+  /** Whether the other gateways of the cluster are to carry the traffic of this one. */
+  readonly handOver: HandOver
   readonly #options: OwnRecordOptions
   /** From Kubernetes. undefined: it has reported no prefix of this node inside the cluster's pod prefixes. */
   #nodePrefixes: readonly Cidr[] | undefined
 
   constructor(options: OwnRecordOptions) {
     this.#options = options
-    this.rotation = new KeyRotation({ ...options, publish: () => this.publish() })
+    const publish = () => this.publish()
+    this.rotation = new KeyRotation({ ...options, publish })
+    const reconciler = () => options.programmed().reconciler
+    this.handOver = new HandOver({ ...options, reconciler, publish })
   }
 
   /** Publishes the record with the present facts. An unchanged record is not sent again. */
   publish(): Promise<void> {
     const { settings, facts, put, software } = this.#options
     const tunnelKeys = [this.#tunnelKey()]
-    return put(agentValueOf(settings, facts(), { tunnelKeys, software, nodePrefixes: this.nodePrefixes }))
+    const { nodePrefixes } = this
+    const { state: handOver } = this.handOver
+    return put(agentValueOf(settings, facts(), { tunnelKeys, software, nodePrefixes, handOver }))
+  }
+
+  /** Publishes what has changed meanwhile. Called once a second. */
+  async follow(): Promise<void> {
+    await this.rotation.follow()
+    await this.handOver.follow()
   }
 
   /**
@@ -70,11 +90,13 @@ export class OwnRecord {
   }
 
   /**
-   * Publishes the record with the node prefixes that an earlier run has published, until Kubernetes reports them.
-   * Without them, peers would route the node's pods to another gateway in the meantime (docs/decisions/0019).
+   * Publishes the record with the hand-over of an earlier run, and with its node prefixes until Kubernetes reports them.
+   * Without those, peers would route the node's pods to another gateway in the meantime (docs/decisions/0019). `before`:
+   * the record of that run.
    */
-  restore(nodePrefixes: readonly Cidr[] | undefined): Promise<void> {
-    this.#nodePrefixes = nodePrefixes
+  restore(before: ProvedAgent | undefined): Promise<void> {
+    this.handOver.restore(before)
+    this.#nodePrefixes = before?.nodePrefixes
     return this.publish()
   }
 

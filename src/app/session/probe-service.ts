@@ -1,10 +1,12 @@
 // Runs the prober (io/probe/probe.ts): it answers the probes of others, and probes the agents at the ends of the tunnels.
 // A node reaches those of other clusters through a gateway. The results decide whether a tunnel is up (docs/decisions/0039).
+import { hasMovedFrom } from '../../core/host/hand-over.ts'
 import { fastProbed } from '../../core/host/fast-probes.ts'
 import { tunnelAgents } from '../../core/host/nodes.ts'
 import type { Ip, Origin } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
 import type { AgentView } from '../../core/view/view.ts'
+import type { Reconciler } from '../host/reconciler.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -22,6 +24,8 @@ interface ProbeServiceOptions {
   readonly nodeAddress: () => Ip | undefined
   /** The MTU of the tunnel device, which is the size of the largest probe. */
   readonly mtu: Pick<TunnelMtu, 'bytes'>
+  /** Has the kernel of this host; undefined: no data plane. */
+  readonly reconciler: Pick<Reconciler, 'have'> | undefined
   /**
    * Called when an agent answers again or for the first time, when one falls silent whose cluster has another gateway, and
    * when the MTU of a path was measured.
@@ -38,6 +42,8 @@ export class ProbeService implements Service {
   readonly #options: ProbeServiceOptions
   /** undefined: the prober does not run. */
   #prober: Prober | undefined
+  /** The gateways that hand over, by their tunnel addresses. Usually there is none. */
+  #handing: ReadonlyMap<Ip, AgentView> = new Map()
 
   constructor(options: ProbeServiceOptions) {
     this.#options = options
@@ -59,7 +65,8 @@ export class ProbeService implements Service {
       port: settings['probe-port'],
       intervalMs: PROBE_INTERVAL_MS,
       onReply: onChange,
-      onSilent: onChange
+      onSilent: onChange,
+      hasMoved: (target) => this.#hasMoved(target)
     })
     onStarted()
   }
@@ -68,7 +75,26 @@ export class ProbeService implements Service {
   update({ view }: Served): void {
     const { origin, settings, mtu } = this.#options
     const agents = tunnelAgents(view, origin, roleOf(settings))
+    this.#handing = new Map(
+      agents.flatMap((each) =>
+        each.agent.handOver === undefined || each.agent.tunnelAddress === undefined
+          ? []
+          : [[each.agent.tunnelAddress, each]]
+      )
+    )
     this.#prober?.setTargets(probeTargets(agents, fastProbed(view, origin)), mtu.bytes)
+  }
+
+  /** Whether the latest probe from this address, if it came after `sinceMs`, says that its host has moved. */
+  saysMoved(address: Ip, sinceMs: number): boolean {
+    return this.#prober?.saysMoved(address, sinceMs) === true
+  }
+
+  /** Whether this host has moved from the gateway at this address, which hands over. */
+  #hasMoved(address: Ip): boolean {
+    const { reconciler } = this.#options
+    const gateway = this.#handing.get(address)
+    return gateway !== undefined && reconciler !== undefined && hasMovedFrom(gateway, reconciler.have)
   }
 
   async stop(): Promise<void> {

@@ -77,6 +77,8 @@ export class Session {
       programmed: () => this.#host,
       facts: () => this.facts,
       podPrefixes: () => this.#own.realPrefixes.podPrefixes,
+      tunnel: (origin) => this.#paths.tunnels.health(origin),
+      saysMoved: (address, sinceMs) => this.#probe.saysMoved(address, sinceMs),
       put: (value) => this.#publisher.put(value)
     })
     this.#dialer = this.#newDialer()
@@ -94,7 +96,7 @@ export class Session {
     await this.control.start()
     await this.#ownFacts.start()
     this.#dialer.start()
-    await this.ownRecord.restore(agentIn(this.control.view(), this.control.origin)?.nodePrefixes)
+    await this.ownRecord.restore(agentIn(this.control.view(), this.control.origin))
     this.#ownFacts.refresh()
     await this.#host.read()
     this.#update.start()
@@ -248,7 +250,7 @@ export class Session {
   async #tick(signal: AbortSignal): Promise<void> {
     await this.#services.retry()
     await this.#host.lookForRivals(signal)
-    await this.ownRecord.rotation.follow()
+    await this.ownRecord.follow()
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownGateways(this.control.view())))
   }
 
@@ -384,6 +386,7 @@ export class Session {
       origin: this.control.origin,
       nodeAddress: () => this.facts.nodeAddress,
       mtu: this.#host.mtu,
+      reconciler: this.reconciler,
       onChange: () => this.#paths.mark(),
       onStarted: () => this.#update.mark()
     })

@@ -182,6 +182,11 @@ export const SETTINGS = {
     30,
     'how long flows to a removed backend may continue'
   ),
+  'hand-over-on-stop': row(
+    choice(['auto', 'always', 'never']),
+    'auto',
+    'before a stop, let the other gateways of this cluster take over, for at most 10 s; auto = unless systemd restarts the unit'
+  ),
   'node-name': row(
     text(nodeName),
     nodeNameOf(hostname()),

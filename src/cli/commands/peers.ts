@@ -29,7 +29,8 @@ export function addPeers(program: Command): void {
     .summary('the other clusters, and the state of the tunnel to each')
     .description(
       'Lists every agent of the mesh. STATE comes from the tunnel itself, not from the control connection: ' +
-        'self, up, flapping (up now, with two outages or more in the last 10 min), connecting, down, conflict (its prefix or ' +
+        'self, up, flapping (up now, with two outages or more in the last 10 min), drained (up, but ' +
+        'its gateway hands over to the others of its cluster), connecting, down, conflict (its prefix or ' +
         'name belongs to an older certificate) or off. ' +
         'PATH is direct (UDP), tcp (over the control connection, since UDP gets no answer), dial-in (only the peer can ' +
         'begin) or via a gateway; REASON says why it is no better one. ' +
@@ -146,9 +147,10 @@ function hasControl({ state, path }: PeerRow): boolean {
   return state !== 'self' && path !== '-' && !path.startsWith('via ')
 }
 
-/** A tunnel that is up now and flaps is no tunnel that is up. */
-function stateOf({ state, changes = 0 }: PeerRow): PeerRow['state'] | 'flapping' {
-  return state === 'up' && isFlapping(changes) ? 'flapping' : state
+/** A tunnel that is up now and flaps is no tunnel that is up. One of a drained gateway is up and not used. */
+function stateOf({ state, changes = 0, handOver }: PeerRow): PeerRow['state'] | 'flapping' | 'drained' {
+  if (state !== 'up') return state
+  return isFlapping(changes) ? 'flapping' : handOver === undefined ? state : 'drained'
 }
 
 // Green: traffic flows. Yellow: wait. Red: the operator should act. Dim: a tunnel is not wanted.
@@ -156,6 +158,7 @@ const COLOURS: Readonly<Record<ReturnType<typeof stateOf>, Colour>> = {
   self: 'dim',
   up: 'green',
   flapping: 'yellow',
+  drained: 'yellow',
   connecting: 'yellow',
   down: 'red',
   conflict: 'red',

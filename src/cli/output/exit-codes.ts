@@ -84,7 +84,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
   // UNREACHABLE: meshd answered, but no member that the token names did. MESH_BUSY: a member refused the handshake for
   // now. MESH_UNKNOWN_SPONSOR: it does not know this cluster yet. CLUSTER_KEY_BUSY: other clients changed the Secret of
   // the key at the same time. GATEWAYS_BEHIND: other gateways of the cluster have not followed yet.
-  // TOO_MANY_PINGS: other pings of this agent have not ended yet.
+  // TOO_MANY_PINGS: other pings of this agent have not ended yet. NOT_ALL_MOVED: hosts still send by a drained gateway.
   [
     EXIT.timeout,
     [
@@ -94,7 +94,8 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'MESH_UNKNOWN_SPONSOR',
       'CLUSTER_KEY_BUSY',
       'GATEWAYS_BEHIND',
-      'TOO_MANY_PINGS'
+      'TOO_MANY_PINGS',
+      'NOT_ALL_MOVED'
     ]
   ],
   // NOT_FOUND: meshd has no such request, so it is older or newer than meshctl.
@@ -130,6 +131,8 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'AMBIGUOUS_CLUSTER',
       'OWN_CLUSTER',
       'UNKNOWN_AGENT',
+      'NOT_A_GATEWAY',
+      'ONLY_GATEWAY',
       'OWN_AGENT',
       'NO_INVITE',
       'INVITE_USED',

@@ -8,6 +8,7 @@ import type { ClusterName } from '../../../src/core/model/values.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 
 const STEPS = [
+  'hand over',
   'keep',
   'resign',
   'undo',
@@ -49,6 +50,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     endsMesh: false,
     isLast: () => isLast,
     resign: () => act('tell')().then(() => undefined),
+    handOver: act('hand over'),
     session: { withdraw: act('withdraw'), stop: act('stop') },
     current: { clear: () => undefined },
     source: { resign: act('resign'), refresh: () => void reads.push([...left]) },

@@ -63,7 +63,8 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
   const control =
     self || connected || !needsControl(state, session, peer) ? undefined : controlReason(session, origin)
   const changes = tunnel !== undefined && isFlapping(tunnel.changes) ? changesText(tunnel.changes) : undefined
-  const reasons = [reason, changes, control].filter((text) => text !== undefined)
+  const handOver = agent.handOver && HANDS_OVER[agent.handOver]
+  const reasons = [reason, handOver, changes, control].filter((text) => text !== undefined)
   return {
     cluster: cluster.name,
     peerId: origin,
@@ -86,7 +87,8 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
     services: cluster.services.size,
     lag: session.control.lag(origin),
     connected: self || connected,
-    version: agent.version
+    version: agent.version,
+    ...(agent.handOver === undefined ? {} : { handOver: agent.handOver })
   }
 }
 
@@ -146,6 +148,12 @@ function stateOf(
 const NO_TUNNEL = {
   gateway: 'a gateway of this cluster: no tunnel is needed',
   node: 'a node of this cluster: no tunnel is needed'
+} as const
+
+// The health of the tunnel comes first (core/host/gateway-order.ts), so such a gateway may still carry traffic.
+const HANDS_OVER = {
+  drained: 'drained: the other gateways of its cluster are preferred',
+  stopping: 'its agent has stopped: the other gateways of its cluster are preferred'
 } as const
 
 /** Whether this agent should have a control connection with the peer, as far as roles tell. */
