@@ -12,6 +12,7 @@ export type TestProgram =
   | 'lab/support/held-connections'
   | 'lab/support/host-process'
   | 'lab/support/lb-traffic'
+  | 'lab/support/short-connections'
   | 'maelstrom/main'
 
 /** The folder that test/run names. Not for `make coverage`: what of the sources a bundle runs cannot be counted. */

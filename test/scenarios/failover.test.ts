@@ -8,13 +8,21 @@ import { otherBuild } from '../demo/other-build.ts'
 import type { Pod, Site } from '../demo/site.ts'
 import { eventually, slowness } from '../eventually.ts'
 import { holdConnections, type Held } from '../lab/support/held-connections.ts'
-import { inStep, look, raise } from './harness.ts'
+import { shortConnections, type Short } from '../lab/support/short-connections.ts'
+import { done, inStep, look, raise, refused } from './harness.ts'
 
 const DEADLINE_MS = 60_000
 /** FAILOVER_CONNECTIONS=10000 holds as many as a gateway of a middle-sized site has. */
 const CONNECTIONS = Number(process.env['FAILOVER_CONNECTIONS'] ?? 1000)
 const NAMES = ['web.shop.svc.cluster.west', 'on-node.shop.svc.cluster.edge']
-const OUTLIVE = ['--dns-outlive-seconds', '60']
+/** As where systemd restarts the unit: the gateways hand nothing over. */
+const OUTLIVE = ['--dns-outlive-seconds', '60', '--hand-over-on-stop', 'never']
+/** As where nothing says that the agent starts again. */
+const LASTING = ['--dns-outlive-seconds', '60', '--hand-over-on-stop', 'auto']
+/** Connections of the planned stop, of which CONNECTIONS stay open and the others are short. */
+const PLANNED_CONNECTIONS = Number(process.env['PLANNED_CONNECTIONS'] ?? 10_000)
+const LANES = 16
+const PLANNED_MS = 300_000
 
 describe('a gateway that ends', function () {
   const { site, world } = raise('failover', ['west', 'edge', 'east'], { start: false })
@@ -54,6 +62,49 @@ describe('a gateway that ends', function () {
     assert.equal(held.broken, 0, JSON.stringify(held))
     // The kernels carried the traffic, so no prefix had to move.
     assert.equal(await cluster.carrier(), before)
+  })
+
+  it('drain, undrain, a planned stop and the start of the carrying gateway: no connection breaks', async () => {
+    const carrier = await settled()
+    const other = GATEWAYS.find((each) => each !== carrier) ?? assert.fail()
+    const ctl = (...args: readonly string[]) => site(carrier).ctl(...args)
+    const { held, short, failed, asked } = await during(
+      async () => {
+        await done(ctl('drain'))
+        assert.equal(await cluster.carrier(), other)
+        assert.match((await done(ctl('status'))).stdout, /GATEWAY_DRAINED|this gateway is drained/)
+        assert.equal((await rowOf(carrier)).handOver, 'drained')
+        assert.equal((await rowOf(carrier)).state, 'up')
+        await site(carrier).stop('SIGTERM')
+        await start(carrier, [], LASTING)
+        assert.equal(await cluster.carrier(), other, 'a drain lasts through a restart')
+        await done(ctl('undrain'))
+        await carriedBy(carrier)
+        await settled()
+        await site(carrier).stop('SIGTERM')
+        assert.equal(await cluster.carrier(), other, 'the stop has handed over')
+        assert.match(site(carrier).tail(60), /handed the traffic over before the stop/)
+        await site(carrier).gateway.exec(['ip', 'link', 'set', 'wan0', 'down']) // what a shutdown does next
+        await pause(1000)
+        await cluster.reconnect(carrier)
+        await start(carrier, [], LASTING)
+        await carriedBy(carrier)
+        await settled()
+      },
+      { short: PLANNED_CONNECTIONS - CONNECTIONS }
+    )
+    const total = held.opened + (short?.opened ?? 0)
+    console.log(
+      `      ${total} connections, ${held.opened} of them held; longest silence ${held.silentMs} ms (held), ${short?.silentMs} ms (new)`
+    )
+    assert.ok(total >= PLANNED_CONNECTIONS, `${total} connections`)
+    assert.equal(held.broken, 0, JSON.stringify(held))
+    assert.equal(short?.failed, 0, `${JSON.stringify(short)}\n${logs()}`)
+    unfailing(failed, asked)
+    // The other gateway is drained, too: the first one is as good as before, and a second drain is refused.
+    await done(site(other).ctl('drain'))
+    assert.match(await refused(ctl('drain')), /ONLY_GATEWAY|only gateway of cluster edge/)
+    await done(site(other).ctl('undrain'))
   })
 
   for (const [signal, back] of [
@@ -112,9 +163,17 @@ describe('a gateway that ends', function () {
 
   // ------------------------------------------------------------------ words of these checks
 
-  async function start(name: 'west' | Gateway, wrapper: readonly string[] = []): Promise<void> {
-    if (name === 'west') await west().startUnder(wrapper, OUTLIVE)
-    else await cluster.startGateway(name, OUTLIVE, wrapper)
+  async function start(
+    name: 'west' | Gateway,
+    wrapper: readonly string[] = [],
+    flags: readonly string[] = OUTLIVE
+  ): Promise<void> {
+    if (name === 'west') await west().startUnder(wrapper, flags)
+    else await cluster.startGateway(name, flags, wrapper)
+  }
+
+  async function carriedBy(gateway: Gateway): Promise<void> {
+    await eventually(async () => (await cluster.carrier()) === gateway, DEADLINE_MS)
   }
 
   /** On a busy machine, probes come late: the prefixes may then move, as for a loss of power. */
@@ -155,9 +214,16 @@ describe('a gateway that ends', function () {
     return peers.find((row) => row.cluster === 'edge' && row.node === name) ?? assert.fail(name)
   }
 
-  /** Does this while connections are held in both directions, and new ones and names are asked for without a pause. */
-  async function during(act: () => Promise<void>): Promise<{
+  /**
+   * Does this while connections are held in both directions, and new ones and names are asked for without a pause. `short`: at
+   * least so many further connections are opened, used and closed meanwhile.
+   */
+  async function during(
+    act: () => Promise<void>,
+    { short: least }: { readonly short?: number } = {}
+  ): Promise<{
     readonly held: Held
+    readonly short: Short | undefined
     readonly failed: Readonly<Record<string, string>>
     readonly asked: number
   }> {
@@ -167,6 +233,10 @@ describe('a gateway that ends', function () {
       port: 81,
       count: CONNECTIONS
     })
+    const many =
+      least === undefined
+        ? undefined
+        : await shortConnections(pod.namespace, { address: WEB_OF_NODE, port: 81, lanes: LANES })
     const ended = new AbortController()
     const failed: Record<string, string> = {}
     let asked = 0
@@ -188,14 +258,17 @@ describe('a gateway that ends', function () {
       ...NAMES.map((name) => ask(name, () => resolves(west().pod(0), name)))
     ])
     let held: Held | undefined
+    let short: Short | undefined
     try {
       await act()
+      if (many !== undefined) await eventually(() => many.count() >= (least ?? 0), PLANNED_MS)
     } finally {
       ended.abort()
       await loops
+      short = await many?.end()
       held = await inward.end() // also after a failure: the next test needs the port
     }
-    return { held, failed, asked }
+    return { held, short, failed, asked }
   }
 
   /**
