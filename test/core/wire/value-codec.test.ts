@@ -324,6 +324,20 @@ describe('codec', () => {
     for (const text of bad) assert.equal(parsePeerAddress(text), undefined, text)
   })
 
+  it('takes a reason to hand over that it does not know for a drain, and keeps the record', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 3, max: 2 ** 31 - 1 }), (handOver) => {
+        const edKey = Uint8Array.of(0x58, ...Array.from({ length: 31 }, () => 0x66)) // the base point
+        const agent = { tunnelKeys: [{ edKey, proof: new Uint8Array(64) }], role: 'gateway', handOver }
+        const decoded = decodeValue('agent', encodeMessage(wire.Value, { agent }))
+        assert.equal(
+          decoded.kind === 'value' && decoded.value.kind === 'agent' && decoded.value.handOver,
+          'drained'
+        )
+      })
+    )
+  })
+
   it('agrees with the parsers of cidr.ts', () => {
     fc.assert(fc.property(ip, (ip) => assert.equal(parseIp(ip), ip)))
     fc.assert(fc.property(cidr, (cidr) => assert.deepEqual(parseCidr(cidr), { kind: 'cidr', cidr })))

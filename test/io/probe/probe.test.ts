@@ -48,6 +48,28 @@ describe('probe', () => {
     assert.equal(a.result(B)?.lastRefusalMs, undefined)
   })
 
+  it('tells a target that this host has moved, in small and in padded probes, and keeps the latest word of targets only', async () => {
+    let moved = false
+    const a = await startProber({
+      address: A,
+      port: 17947,
+      intervalMs: 20,
+      hasMoved: (to) => moved && to === B
+    })
+    running.push(a)
+    const b = await start(B, 17947)
+    a.setTargets([{ address: B, port: 17947 }], 1400)
+    await eventually(() => a.result(B)?.lastReplyMs !== undefined)
+    moved = true
+    assert.equal(b.saysMoved(A, 0), false, 'A is no target of B yet')
+    b.setTargets([{ address: A, port: 17947 }])
+    await eventually(() => b.saysMoved(A, 0))
+    assert.equal(b.saysMoved(A, performance.now() + 600_000), false, 'it was said before')
+    moved = false
+    await eventually(() => !b.saysMoved(A, 0))
+    assert.ok((a.result(B)?.rttMs ?? 0) > 0)
+  })
+
   it('counts what a peer that is silent leaves open, and asks it more often for a while', async () => {
     const a = await start(A, 17947)
     const times: number[] = []
