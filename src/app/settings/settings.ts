@@ -3,12 +3,8 @@
 // environment variable and file key follow from the key: `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and
 // `dns-listen:` in the file. The value of the first of these is taken: flag, environment, file, default. An unknown key
 // in the file is an error, because a mistyped security setting must not be ignored (DESIGN §4).
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
-import { CodedError } from '../../core/model/coded-error.ts'
-import { nearest } from '../../core/model/nearest.ts'
 import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
 import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.ts'
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
@@ -16,6 +12,7 @@ import { outerAddress, outerMultiaddr } from './outer-address.ts'
 import { portClash } from './port-clash.ts'
 import { NODE_PREFIXES_MAX } from '../../core/wire/value-codec.ts'
 import { FIX, fixOf } from './refused.ts'
+import { SettingsError, readSettingsFile, shown } from './settings-file.ts'
 import {
   choice,
   balancePrefix,
@@ -277,15 +274,6 @@ type Key = keyof typeof SETTINGS
 /** All settings after parsing, by key. No setting is missing: one that is not given has its default. */
 export type Settings = { readonly [K in Key]: z.output<(typeof SETTINGS)[K]['schema']> }
 
-/** A setting or the settings file is wrong. Code: BAD_SETTING, with which meshd exits with code 2. */
-export class SettingsError extends CodedError<'BAD_SETTING'> {
-  override readonly name = 'SettingsError'
-
-  constructor(message: string, options: ErrorOptions & { readonly fix?: string } = {}) {
-    super({ code: 'BAD_SETTING', message, fix: options.fix, cause: options.cause })
-  }
-}
-
 /** The sources of the values. A value of undefined counts as not given; an empty text counts as given. */
 interface SettingsSources {
   /** The parsed command line, by key. */
@@ -304,7 +292,7 @@ interface SettingsSources {
  * and whose fix says what to write.
  */
 export function resolveSettings(sources: SettingsSources): Settings {
-  const file = sources.file === undefined ? {} : readFile(sources.file)
+  const file = sources.file === undefined ? {} : readSettingsFile(sources.file, Object.keys(SETTINGS))
   const result: Record<string, unknown> = {}
   for (const [key, { schema, initial, help }] of Object.entries<Row>(SETTINGS)) {
     const candidates: readonly [string, unknown][] = [
@@ -333,56 +321,9 @@ export function resolveSettings(sources: SettingsSources): Settings {
   return settings
 }
 
-// About one and a half lines of a terminal: an error does not repeat a whole file that was pasted into a setting.
-const SHOWN_CHARACTERS_MAX = 120
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`
-}
-
 /** The environment variable of a setting: dns-listen has RHIZOME_DNS_LISTEN. */
 export function envOf(key: string): string {
   return `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`
-}
-
-/**
- * Reads and parses the settings file. Errors: SettingsError when it cannot be read, is not YAML or no mapping, or has
- * an unknown key.
- */
-function readFile(path: string): Record<string, unknown> {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new SettingsError(`settings file ${path} cannot be read: ${(error as Error).message}`, {
-      cause: error,
-      fix: 'name a file that this user can read with --config or RHIZOME_CONFIG'
-    })
-  }
-  let parsed: unknown
-  try {
-    parsed = parseYaml(text) ?? {}
-  } catch (error) {
-    throw new SettingsError(`settings file ${path} is not YAML: ${(error as Error).message}`, {
-      cause: error,
-      fix: 'correct it there: one mapping of settings, each key once'
-    })
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw new SettingsError(
-      `settings file ${path}: expected a mapping of settings, like "wireguard-port: 51820"`,
-      { fix: 'write each setting as its key, a colon, a space and its value' }
-    )
-  }
-  for (const key of Object.keys(parsed)) {
-    if (Object.hasOwn(SETTINGS, key)) continue
-    const meant = nearest(key, Object.keys(SETTINGS))
-    throw new SettingsError(`settings file ${path}: unknown setting ${shown(key)}`, {
-      fix: `${meant === undefined ? '' : `did you mean ${meant}? `}\`meshd --help\` lists all settings`
-    })
-  }
-  return parsed as Record<string, unknown>
 }
 
 /** Gives `initial` one type for all rows, while `schema` keeps its own, from which the type Settings is made. */

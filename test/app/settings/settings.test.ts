@@ -6,13 +6,8 @@ import fc from 'fast-check'
 import { agentValueOf, localFacts } from '../../../src/app/session/local-facts.ts'
 import { nodeNameOf } from '../../../src/app/settings/setting-values.ts'
 import { misspeltEnvironment } from '../../../src/app/settings/misspelt.ts'
-import {
-  envOf,
-  resolveSettings,
-  SETTINGS,
-  SettingsError,
-  type Settings
-} from '../../../src/app/settings/settings.ts'
+import { envOf, resolveSettings, SETTINGS, type Settings } from '../../../src/app/settings/settings.ts'
+import { SettingsError } from '../../../src/app/settings/settings-file.ts'
 import { parseIp } from '../../../src/core/model/cidr.ts'
 import { decodeValue, encodeValue } from '../../../src/core/wire/value-codec.ts'
 import type { Cidr, TunnelKey } from '../../../src/core/model/values.ts'
