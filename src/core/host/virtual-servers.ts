@@ -5,6 +5,7 @@
 //      admitted to the host.
 //   2. A service is cut to HOST_LIMITS.service while it is expanded: nothing beyond the limit is ever allocated.
 import { familyOf } from '../model/cidr.ts'
+import { useOf } from './endpoint-use.ts'
 import type { RealServer, Scheduler, VirtualServer } from './host-state.ts'
 import {
   HASHED_REAL_SERVERS_MAX,
@@ -268,18 +269,6 @@ export function servingAddresses({ service, slices }: ServiceView): readonly {
   const ready = chosen('ready')
   const isNoneReady = ready.every(({ addresses }) => addresses.length === 0)
   return isNoneReady && !service.headless ? chosen('leaving') : ready
-}
-
-/**
- * How an endpoint may get traffic: always (`ready`), only while no endpoint is ready (`leaving`), or never (undefined).
- * A service that publishes addresses which are not ready counts all as ready.
- */
-function useOf(
-  { ready, serving, terminating }: Endpoint,
-  { publishNotReady }: Pick<ServiceValue, 'publishNotReady'>
-): 'ready' | 'leaving' | undefined {
-  if (publishNotReady || ready) return 'ready'
-  return serving && terminating ? 'leaving' : undefined
 }
 
 /**
