@@ -823,6 +823,9 @@ export namespace rhizome {
                 /** Service clusterset. */
                 clusterset?: (rhizome.mesh.v1.ClustersetExport.$Properties|null);
 
+                /** Service trafficDistribution. */
+                trafficDistribution: string;
+
                 /**
                  * Creates a new Service instance using the specified properties.
                  * @param [properties] Properties to set
@@ -919,6 +922,9 @@ export namespace rhizome {
 
                     /** Service clusterset */
                     clusterset?: (rhizome.mesh.v1.ClustersetExport.$Properties|null);
+
+                    /** Service trafficDistribution */
+                    trafficDistribution?: (string|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -1313,6 +1319,12 @@ export namespace rhizome {
                 /** Endpoint node. */
                 node: string;
 
+                /** Endpoint zone. */
+                zone: number;
+
+                /** Endpoint forZones. */
+                forZones: number[];
+
                 /**
                  * Creates a new Endpoint instance using the specified properties.
                  * @param [properties] Properties to set
@@ -1398,6 +1410,12 @@ export namespace rhizome {
                     /** Endpoint node */
                     node?: (string|null);
 
+                    /** Endpoint zone */
+                    zone?: (number|null);
+
+                    /** Endpoint forZones */
+                    forZones?: (number[]|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
@@ -1439,6 +1457,9 @@ export namespace rhizome {
 
                 /** EndpointSlice endpoints. */
                 endpoints: rhizome.mesh.v1.Endpoint.$Properties[];
+
+                /** EndpointSlice zones. */
+                zones: string[];
 
                 /**
                  * Creates a new EndpointSlice instance using the specified properties.
@@ -1521,6 +1542,9 @@ export namespace rhizome {
 
                     /** EndpointSlice endpoints */
                     endpoints?: (rhizome.mesh.v1.Endpoint.$Properties[]|null);
+
+                    /** EndpointSlice zones */
+                    zones?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -2385,6 +2385,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {boolean|null} [publishNotReady] Service publishNotReady
                  * @property {string|null} [balance] Service balance
                  * @property {rhizome.mesh.v1.ClustersetExport.$Properties|null} [clusterset] Service clusterset
+                 * @property {string|null} [trafficDistribution] Service trafficDistribution
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2499,6 +2500,14 @@ export const rhizome = $root.rhizome = (() => {
                 Service.prototype.clusterset = null;
 
                 /**
+                 * Service trafficDistribution.
+                 * @member {string} trafficDistribution
+                 * @memberof rhizome.mesh.v1.Service
+                 * @instance
+                 */
+                Service.prototype.trafficDistribution = "";
+
+                /**
                  * Creates a new Service instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Service
@@ -2552,6 +2561,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 9, wireType 2 =*/74).string(message.balance);
                     if (message.clusterset != null && $Object.hasOwnProperty.call(message, "clusterset"))
                         $root.rhizome.mesh.v1.ClustersetExport.encode(message.clusterset, writer.uint32(/* id 10, wireType 2 =*/82).fork(), _depth + 1).ldelim();
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution") && message.trafficDistribution !== "")
+                        writer.uint32(/* id 11, wireType 2 =*/90).string(message.trafficDistribution);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2681,6 +2692,15 @@ export const rhizome = $root.rhizome = (() => {
                                 message.clusterset = $root.rhizome.mesh.v1.ClustersetExport.decode(reader, reader.size(), $undefined, _depth + 1, message.clusterset);
                                 continue;
                             }
+                        case 11: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.trafficDistribution = value;
+                                else
+                                    delete message.trafficDistribution;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2755,6 +2775,9 @@ export const rhizome = $root.rhizome = (() => {
                         if (error)
                             return "clusterset." + error;
                     }
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
+                        if (!$util.isString(message.trafficDistribution))
+                            return "trafficDistribution: string expected";
                     return null;
                 };
 
@@ -2822,6 +2845,9 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Service.clusterset: object expected");
                         message.clusterset = $root.rhizome.mesh.v1.ClustersetExport.fromObject(object.clusterset, _depth + 1);
                     }
+                    if (object.trafficDistribution != null)
+                        if (typeof object.trafficDistribution !== "string" || object.trafficDistribution.length)
+                            message.trafficDistribution = $String(object.trafficDistribution);
                     return message;
                 };
 
@@ -2855,6 +2881,7 @@ export const rhizome = $root.rhizome = (() => {
                         object.publishNotReady = false;
                         object.balance = "";
                         object.clusterset = null;
+                        object.trafficDistribution = "";
                     }
                     if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace"))
                         object.namespace = message.namespace;
@@ -2882,6 +2909,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.balance = message.balance;
                     if (message.clusterset != null && $Object.hasOwnProperty.call(message, "clusterset"))
                         object.clusterset = $root.rhizome.mesh.v1.ClustersetExport.toObject(message.clusterset, options, _depth + 1);
+                    if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
+                        object.trafficDistribution = message.trafficDistribution;
                     return object;
                 };
 
@@ -3985,6 +4014,8 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {boolean|null} [terminating] Endpoint terminating
                  * @property {string|null} [hostname] Endpoint hostname
                  * @property {string|null} [node] Endpoint node
+                 * @property {number|null} [zone] Endpoint zone
+                 * @property {Array.<number>|null} [forZones] Endpoint forZones
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -4011,6 +4042,7 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 const Endpoint = function (properties) {
                     this.addresses = [];
+                    this.forZones = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -4066,6 +4098,22 @@ export const rhizome = $root.rhizome = (() => {
                 Endpoint.prototype.node = "";
 
                 /**
+                 * Endpoint zone.
+                 * @member {number} zone
+                 * @memberof rhizome.mesh.v1.Endpoint
+                 * @instance
+                 */
+                Endpoint.prototype.zone = 0;
+
+                /**
+                 * Endpoint forZones.
+                 * @member {Array.<number>} forZones
+                 * @memberof rhizome.mesh.v1.Endpoint
+                 * @instance
+                 */
+                Endpoint.prototype.forZones = $util.emptyArray;
+
+                /**
                  * Creates a new Endpoint instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Endpoint
@@ -4110,6 +4158,10 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 5, wireType 2 =*/42).string(message.hostname);
                     if (message.node != null && $Object.hasOwnProperty.call(message, "node") && message.node !== "")
                         writer.uint32(/* id 6, wireType 2 =*/50).string(message.node);
+                    if (message.zone != null && $Object.hasOwnProperty.call(message, "zone") && message.zone !== 0)
+                        writer.uint32(/* id 7, wireType 0 =*/56).uint32(message.zone);
+                    if (message.forZones != null && message.forZones.length)
+                        writer.uint32(/* id 8, wireType 2 =*/66).uint32s(message.forZones);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4207,6 +4259,29 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.node;
                                 continue;
                             }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.zone = value;
+                                else
+                                    delete message.zone;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType === 2) {
+                                    if (!(message.forZones && message.forZones.length))
+                                        message.forZones = [];
+                                    reader.uint32s(message.forZones);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.forZones && message.forZones.length))
+                                    message.forZones = [];
+                                message.forZones.push(reader.uint32());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4261,6 +4336,16 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
                         if (!$util.isString(message.node))
                             return "node: string expected";
+                    if (message.zone != null && $Object.hasOwnProperty.call(message, "zone"))
+                        if (!$util.isInteger(message.zone))
+                            return "zone: integer expected";
+                    if (message.forZones != null && $Object.hasOwnProperty.call(message, "forZones")) {
+                        if (!$Array.isArray(message.forZones))
+                            return "forZones: array expected";
+                        for (let i = 0; i < message.forZones.length; ++i)
+                            if (!$util.isInteger(message.forZones[i]))
+                                return "forZones: integer[] expected";
+                    }
                     return null;
                 };
 
@@ -4307,6 +4392,16 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.node != null)
                         if (typeof object.node !== "string" || object.node.length)
                             message.node = $String(object.node);
+                    if (object.zone != null)
+                        if ($Number(object.zone) !== 0)
+                            message.zone = object.zone >>> 0;
+                    if (object.forZones) {
+                        if (!$Array.isArray(object.forZones))
+                            throw $TypeError(".rhizome.mesh.v1.Endpoint.forZones: array expected");
+                        message.forZones = $Array(object.forZones.length);
+                        for (let i = 0; i < object.forZones.length; ++i)
+                            message.forZones[i] = object.forZones[i] >>> 0;
+                    }
                     return message;
                 };
 
@@ -4327,14 +4422,17 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.arrays || options.defaults)
+                    if (options.arrays || options.defaults) {
                         object.addresses = [];
+                        object.forZones = [];
+                    }
                     if (options.defaults) {
                         object.ready = false;
                         object.serving = false;
                         object.terminating = false;
                         object.hostname = "";
                         object.node = "";
+                        object.zone = 0;
                     }
                     if (message.addresses && message.addresses.length) {
                         object.addresses = $Array(message.addresses.length);
@@ -4351,6 +4449,13 @@ export const rhizome = $root.rhizome = (() => {
                         object.hostname = message.hostname;
                     if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
                         object.node = message.node;
+                    if (message.zone != null && $Object.hasOwnProperty.call(message, "zone"))
+                        object.zone = message.zone;
+                    if (message.forZones && message.forZones.length) {
+                        object.forZones = $Array(message.forZones.length);
+                        for (let j = 0; j < message.forZones.length; ++j)
+                            object.forZones[j] = message.forZones[j];
+                    }
                     return object;
                 };
 
@@ -4392,6 +4497,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [service] EndpointSlice service
                  * @property {Array.<rhizome.mesh.v1.EndpointPort.$Properties>|null} [ports] EndpointSlice ports
                  * @property {Array.<rhizome.mesh.v1.Endpoint.$Properties>|null} [endpoints] EndpointSlice endpoints
+                 * @property {Array.<string>|null} [zones] EndpointSlice zones
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -4419,6 +4525,7 @@ export const rhizome = $root.rhizome = (() => {
                 const EndpointSlice = function (properties) {
                     this.ports = [];
                     this.endpoints = [];
+                    this.zones = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -4466,6 +4573,14 @@ export const rhizome = $root.rhizome = (() => {
                 EndpointSlice.prototype.endpoints = $util.emptyArray;
 
                 /**
+                 * EndpointSlice zones.
+                 * @member {Array.<string>} zones
+                 * @memberof rhizome.mesh.v1.EndpointSlice
+                 * @instance
+                 */
+                EndpointSlice.prototype.zones = $util.emptyArray;
+
+                /**
                  * Creates a new EndpointSlice instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.EndpointSlice
@@ -4509,6 +4624,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.endpoints != null && message.endpoints.length)
                         for (let i = 0; i < message.endpoints.length; ++i)
                             $root.rhizome.mesh.v1.Endpoint.encode(message.endpoints[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.zones != null && message.zones.length)
+                        for (let i = 0; i < message.zones.length; ++i)
+                            writer.uint32(/* id 6, wireType 2 =*/50).string(message.zones[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4596,6 +4714,14 @@ export const rhizome = $root.rhizome = (() => {
                                 message.endpoints.push($root.rhizome.mesh.v1.Endpoint.decode(reader, reader.size(), $undefined, _depth + 1));
                                 continue;
                             }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.zones && message.zones.length))
+                                    message.zones = [];
+                                message.zones.push(reader.stringVerify());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4655,6 +4781,13 @@ export const rhizome = $root.rhizome = (() => {
                                 return "endpoints." + error;
                         }
                     }
+                    if (message.zones != null && $Object.hasOwnProperty.call(message, "zones")) {
+                        if (!$Array.isArray(message.zones))
+                            return "zones: array expected";
+                        for (let i = 0; i < message.zones.length; ++i)
+                            if (!$util.isString(message.zones[i]))
+                                return "zones: string[] expected";
+                    }
                     return null;
                 };
 
@@ -4705,6 +4838,13 @@ export const rhizome = $root.rhizome = (() => {
                             message.endpoints[i] = $root.rhizome.mesh.v1.Endpoint.fromObject(object.endpoints[i], _depth + 1);
                         }
                     }
+                    if (object.zones) {
+                        if (!$Array.isArray(object.zones))
+                            throw $TypeError(".rhizome.mesh.v1.EndpointSlice.zones: array expected");
+                        message.zones = $Array(object.zones.length);
+                        for (let i = 0; i < object.zones.length; ++i)
+                            message.zones[i] = $String(object.zones[i]);
+                    }
                     return message;
                 };
 
@@ -4728,6 +4868,7 @@ export const rhizome = $root.rhizome = (() => {
                     if (options.arrays || options.defaults) {
                         object.ports = [];
                         object.endpoints = [];
+                        object.zones = [];
                     }
                     if (options.defaults) {
                         object.namespace = "";
@@ -4749,6 +4890,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.endpoints = $Array(message.endpoints.length);
                         for (let j = 0; j < message.endpoints.length; ++j)
                             object.endpoints[j] = $root.rhizome.mesh.v1.Endpoint.toObject(message.endpoints[j], options, _depth + 1);
+                    }
+                    if (message.zones && message.zones.length) {
+                        object.zones = $Array(message.zones.length);
+                        for (let j = 0; j < message.zones.length; ++j)
+                            object.zones[j] = message.zones[j];
                     }
                     return object;
                 };

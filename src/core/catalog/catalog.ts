@@ -94,9 +94,9 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   for (const item of items) {
     const { reading } = item
     if (reading.kind === 'problem') problems.push(problemOf(item, reading))
-    else if (reading.kind === 'endpointSlice') keepFirst(slices, { item, value: reading.value }, problems)
     else if (reading.kind !== 'ignored') {
-      if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
+      if (reading.kind === 'endpointSlice') keepFirst(slices, { item, value: reading.value }, problems)
+      else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
       else exports.set(nameOf(reading.value.namespace, reading.value.name), item)
       if (reading.warning) problems.push({ ...problemOf(item, reading.warning), level: 'warning' })
     }

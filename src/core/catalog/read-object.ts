@@ -23,6 +23,7 @@ import {
   type ServiceExportValue,
   type ServiceTraits
 } from './read-export.ts'
+import { ZoneReader } from './read-zones.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
 /** What an object is for the mesh. */
@@ -35,7 +36,7 @@ export type Reading =
       /** A part of the object that does not count; the rest is published. */
       readonly warning?: Fault
     }
-  | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue }
+  | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue; readonly warning?: Fault }
   | { readonly kind: 'serviceExport'; readonly value: ServiceExportValue; readonly warning?: Fault }
   /** Another kind of object: Deployment, ConfigMap, an empty document … */
   | { readonly kind: 'ignored' }
@@ -99,6 +100,8 @@ function readService(object: Fields): Reading {
   )
   const external = type === 'ExternalName'
   const ips = external ? [] : readClusterIps(check, spec)
+  const traits = readTraits(spec)
+  const { trafficDistribution } = traits
   const value: ServiceValue = {
     kind: 'service',
     namespace,
@@ -108,22 +111,24 @@ function readService(object: Fields): Reading {
     headless: ips === 'headless',
     externalName: external ? readExternalName(check, spec) : '',
     affinitySeconds: readAffinity(check, spec),
-    publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false)
+    publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false),
+    ...(trafficDistribution !== '' && { trafficDistribution })
   }
   if (check.fault) return problem(check.fault, object)
-  return { ...withBalance(value, object, titleOf(object)), traits: readTraits(spec) }
+  return { ...withBalance(value, object, titleOf(object)), traits }
 }
 
 function readServiceExport(object: Fields): Reading {
   const check = new FieldCheck()
   const { value, warning } = readExport(check, object, readNames(check, object))
   if (check.fault) return problem(check.fault, object)
-  if (warning === undefined) return { kind: 'serviceExport', value }
-  return {
-    kind: 'serviceExport',
-    value,
-    warning: { ...warning, where: `${titleOf(object)}: ${warning.where}` }
-  }
+  return { kind: 'serviceExport', value, ...placed(warning, object) }
+}
+
+/** The warning of a reading with the name of the object in its place; nothing without a warning. */
+function placed(warning: Fault | undefined, object: Fields): { readonly warning?: Fault } {
+  if (warning === undefined) return {}
+  return { warning: { ...warning, where: `${titleOf(object)}: ${warning.where}` } }
 }
 
 /**
@@ -205,6 +210,7 @@ function readSlice(object: Fields): Reading {
     check.fail(wrongVersion(check.text(object['apiVersion'], 'apiVersion')))
   }
   const family = readAddressType(check, object)
+  const zones = new ZoneReader()
   const value: EndpointSliceValue = {
     kind: 'endpointSlice',
     namespace,
@@ -213,7 +219,7 @@ function readSlice(object: Fields): Reading {
     ports: readSlicePorts(check, object),
     endpoints: check
       .list(object['endpoints'], 'endpoints', SLICE_ENDPOINTS_MAX)
-      .map((item, index) => readEndpoint(check, item, { where: `endpoints[${index}]`, family }))
+      .map((item, index) => readEndpoint(check, item, { where: `endpoints[${index}]`, family, zones }))
   }
   if (name.endsWith(PART_SUFFIX)) {
     check.fail({
@@ -222,7 +228,8 @@ function readSlice(object: Fields): Reading {
       fix: 'rename the EndpointSlice'
     })
   }
-  return check.fault ? problem(check.fault, object) : { kind: 'endpointSlice', value }
+  if (check.fault) return problem(check.fault, object)
+  return { kind: 'endpointSlice', value, ...placed(zones.warning, object) }
 }
 
 function readAddressType(check: FieldCheck, object: Fields): 4 | 6 {
@@ -259,7 +266,7 @@ function readSlicePorts(check: FieldCheck, object: Fields): readonly EndpointPor
 function readEndpoint(
   check: FieldCheck,
   item: unknown,
-  { where, family }: { readonly where: string; readonly family: 4 | 6 }
+  { where, family, zones }: { readonly where: string; readonly family: 4 | 6; readonly zones: ZoneReader }
 ): Endpoint {
   const endpoint = check.fields(item, where)
   const list = check.list(endpoint['addresses'], `${where}.addresses`, ADDRESSES_MAX)
@@ -280,7 +287,8 @@ function readEndpoint(
     serving: check.flag(conditions['serving'], `${where}.conditions.serving`, ready),
     terminating: check.flag(conditions['terminating'], `${where}.conditions.terminating`, false),
     hostname: check.label(endpoint['hostname'], `${where}.hostname`),
-    node: check.objectName(endpoint['nodeName'], `${where}.nodeName`)
+    node: check.objectName(endpoint['nodeName'], `${where}.nodeName`),
+    ...zones.read(endpoint, where)
   }
 }
 

@@ -7,6 +7,7 @@
 //   2. The parts depend on the slice alone. No other slice can have their names, because PART_SUFFIX is reserved.
 import { hashText } from '../model/hash.ts'
 import { RECORD_BYTES_MAX } from '../wire/limits.ts'
+import { zoneTable } from '../wire/zone-table.ts'
 import type { Endpoint, EndpointPort, EndpointSliceValue, ServiceValue } from '../model/values.ts'
 
 /** The end of the names of parts. read-object.ts refuses objects of a source with such a name. */
@@ -18,10 +19,12 @@ export const PART_SUFFIX = '.part.rhizome'
 export function splitSlice(slice: EndpointSliceValue): readonly EndpointSliceValue[] {
   const ports = sum(slice.ports, portBytes)
   const endpoints = sum(slice.endpoints, endpointBytes)
-  if (FRAME_BYTES + ports + endpoints <= RECORD_BYTES_MAX) return [slice]
+  // Each part has room for the whole table of zones: 4 KiB at most.
+  const frame = FRAME_BYTES + sum(zoneTable(slice.endpoints), (zone) => 2 + zone.length)
+  if (frame + ports + endpoints <= RECORD_BYTES_MAX) return [slice]
   const portGroups = grouped(slice.ports, portBytes, PORT_GROUP_BYTES)
   const largest = Math.max(...portGroups.map((group) => sum(group, portBytes)))
-  const endpointGroups = grouped(slice.endpoints, endpointBytes, RECORD_BYTES_MAX - FRAME_BYTES - largest)
+  const endpointGroups = grouped(slice.endpoints, endpointBytes, RECORD_BYTES_MAX - frame - largest)
   return portGroups
     .flatMap((group) => endpointGroups.map((each) => ({ ...slice, ports: group, endpoints: each })))
     .map((part, index) => (index === 0 ? part : { ...part, name: partName(slice.name, index) }))
@@ -54,10 +57,11 @@ function portBytes({ name }: Pick<EndpointPort, 'name'>): number {
 
 /**
  * An upper bound for the encoded size of an endpoint: tags and lengths (3 + 2 + 3), three flags (6), addresses of 18
- * bytes.
+ * bytes, zone (2), and the zones of hints (2 and 1 each).
  */
-function endpointBytes({ addresses, hostname, node }: Endpoint): number {
-  return 14 + addresses.length * 18 + hostname.length + node.length
+function endpointBytes({ addresses, hostname, node, zone, forZones }: Endpoint): number {
+  const zones = (zone === undefined ? 0 : 2) + (forZones === undefined ? 0 : 2 + forZones.length)
+  return 14 + addresses.length * 18 + hostname.length + node.length + zones
 }
 
 /**

@@ -122,6 +122,8 @@ export interface ServiceValue {
   readonly balance?: string
   /** What the ServiceExport of the same name adds; absent when there is none. */
   readonly clusterset?: ClustersetExport
+  /** spec.trafficDistribution, as in "PreferSameZone" (host/zone-choice.ts reads it); absent when it is not set. */
+  readonly trafficDistribution?: string
 }
 
 /**
@@ -166,6 +168,10 @@ export interface Endpoint {
   readonly terminating: boolean
   readonly hostname: string
   readonly node: string
+  /** The zone in which the endpoint runs (topology.ts); absent when it is not known. */
+  readonly zone?: string
+  /** hints.forZones: the zones whose clients should use the endpoint. Never empty: absent when there is no hint. */
+  readonly forZones?: readonly string[]
 }
 
 /**

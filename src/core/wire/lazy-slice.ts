@@ -18,6 +18,8 @@ import {
   writeVarint,
   type EndpointRun
 } from './slice-bytes.ts'
+import { decodeValueMessage } from './messages.ts'
+import { areZoneNumbers } from './zone-table.ts'
 
 /**
  * The slice under `key` with lazy endpoints; undefined when its bytes are not plain (invariant 2) or have more than
@@ -33,9 +35,13 @@ export function lazySlice(options: {
   const { key, value, read } = options
   const run = findEndpoints(value)
   if (run === undefined || run.count > ENDPOINTS_MAX) return undefined
-  if (!arePlain(value, run, blocksOf(options.within))) return undefined
-  const head = decodeValue(key, withoutEndpoints(value, run))
+  const slot = withoutEndpoints(value, run)
+  const head = decodeValue(key, slot)
   if (head.kind === 'invalid' || head.value.kind !== 'endpointSlice') return undefined
+  // The zone table is the one field after the endpoints; most slices have none.
+  const isLast = run.end === value.length
+  const zones = isLast ? 0 : (decodeValueMessage(slot)?.endpointSlice?.zones.length ?? 0)
+  if (!arePlain(value, run, { within: blocksOf(options.within), zones })) return undefined
   const { namespace, name, service, ports } = head.value
   const slice = { kind: 'endpointSlice', namespace, name, service, ports } as const
   return Object.defineProperties(slice, { endpoints: ENDPOINTS, [SOURCE]: { value: { key, read } } }) as Lazy
@@ -97,14 +103,21 @@ function blocksOf(prefixes: readonly Cidr[]): readonly Block[] {
   return known
 }
 
+/** What the endpoints of a slice are checked against. */
+interface Bounds {
+  readonly within: readonly Block[]
+  /** The number of names in the zone table of the slice. */
+  readonly zones: number
+}
+
 /** Whether every endpoint of the run is plain and has only addresses inside the blocks. */
-function arePlain(value: Uint8Array, run: EndpointRun, within: readonly Block[]): boolean {
+function arePlain(value: Uint8Array, run: EndpointRun, bounds: Bounds): boolean {
   const reader = new ByteReader(value, run.start)
   while (reader.at < run.end) {
     reader.at++ // the tag
     const length = reader.varint()
     const end = reader.at + length
-    if (!isPlain(value, { at: reader.at, end }, within)) return false
+    if (!isPlain(value, { at: reader.at, end }, bounds)) return false
     reader.at = end
   }
   return true
@@ -115,14 +128,15 @@ interface Span {
   readonly end: number
 }
 
-// The fields of Endpoint as tags: addresses, ready, serving, terminating, hostname, node.
+// The fields of Endpoint as tags: addresses, ready, serving, terminating, hostname, node, zone, for_zones (packed).
 const [ADDRESS, READY, SERVING, TERMINATING, HOSTNAME, NODE] = [0x0a, 0x10, 0x18, 0x20, 0x2a, 0x32]
+const [ZONE, FOR_ZONES] = [0x38, 0x42]
 
 /**
  * Whether one endpoint has its fields in their order, each once except addresses, which come first. At least one
  * address is needed.
  */
-function isPlain(value: Uint8Array, { at: start, end }: Span, within: readonly Block[]): boolean {
+function isPlain(value: Uint8Array, { at: start, end }: Span, { within, zones }: Bounds): boolean {
   let [at, last, addresses] = [start, 0, 0]
   while (at < end) {
     const tag = value[at++] ?? 0
@@ -132,11 +146,18 @@ function isPlain(value: Uint8Array, { at: start, end }: Span, within: readonly B
       if ((value[at++] ?? 2) > 1) return false
       continue
     }
+    if (tag === ZONE) {
+      // A table has at most 64 names, so each number has one byte.
+      if ((value[at++] ?? 0) > zones) return false
+      continue
+    }
     const length = value[at++] ?? 0
     const span = { at, end: at + length }
     if (length > 127 || span.end > end) return false // a name of 128 bytes or more is left to decodeValue
     if (tag === ADDRESS) {
       if (++addresses > ADDRESSES_MAX || !liesWithin(value, span, within)) return false
+    } else if (tag === FOR_ZONES) {
+      if (!areZoneNumbers(0, [...value.subarray(span.at, span.end)], zones)) return false
     } else if (tag !== HOSTNAME && tag !== NODE) return false
     else if (!isName(value, span, tag === NODE)) return false
     at = span.end

@@ -6,7 +6,7 @@ import { BALANCE_TEXT } from '../model/balance-policy.ts'
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
-import { decodeClusterset, encodeClusterset } from './clusterset-codec.ts'
+import { decodeClusterset, encodeClusterset, TRAFFIC_DISTRIBUTION } from './clusterset-codec.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
 import {
   keyOf,
@@ -24,6 +24,7 @@ import {
   type Value
 } from '../model/values.ts'
 import { decodeValueMessage, encodeMessage, wire, type PrefixMessage, type ValueMessage } from './messages.ts'
+import { areZoneNumbers, isZoneTable, zoneNumbers, zonesOf, zoneTable } from './zone-table.ts'
 
 /** `reason` is shown to people as the reason of a refusal. */
 type DecodedValue =
@@ -225,7 +226,10 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     publishNotReady: service.publishNotReady,
     // A policy that this version does not understand is still a valid record.
     ...(service.balance !== '' && { balance: matching('balance', service.balance, BALANCE_TEXT) }),
-    ...(service.clusterset && { clusterset: present('clusterset', decodeClusterset(service.clusterset)) })
+    ...(service.clusterset && { clusterset: present('clusterset', decodeClusterset(service.clusterset)) }),
+    ...(service.trafficDistribution !== '' && {
+      trafficDistribution: matching('trafficDistribution', service.trafficDistribution, TRAFFIC_DISTRIBUTION)
+    })
   }
 }
 
@@ -240,28 +244,35 @@ function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): End
     port: port('ports', item.port)
   }))
   unique('ports', ports, { key: (item) => `${item.protocol}:${item.name}`, what: 'protocol and name' })
+  if (!isZoneTable(slice.zones))
+    throw new InvalidField('zones has too many names, a malformed one or one twice')
   return {
     kind: 'endpointSlice',
     namespace: label('namespace', slice.namespace),
     name: objectName('name', slice.name),
     service: label('service', slice.service),
     ports,
-    endpoints: bounded('endpoints', slice.endpoints, ENDPOINTS_MAX).map(toEndpoint)
+    endpoints: bounded('endpoints', slice.endpoints, ENDPOINTS_MAX).map((each) =>
+      toEndpoint(each, slice.zones)
+    )
   }
 }
 
 type EndpointMessage = NonNullable<ValueMessage['endpointSlice']>['endpoints'][number]
 
-function toEndpoint(endpoint: EndpointMessage): Endpoint {
+function toEndpoint(endpoint: EndpointMessage, zones: readonly string[]): Endpoint {
   const addresses = bounded('addresses', endpoint.addresses, ADDRESSES_MAX)
   if (addresses.length === 0) throw new InvalidField('an endpoint has no address')
+  if (!areZoneNumbers(endpoint.zone, endpoint.forZones, zones.length))
+    throw new InvalidField('zone or forZones of an endpoint is no number of zones, or has one twice')
   return {
     addresses: addresses.map((bytes) => toIp('addresses', bytes)),
     ready: endpoint.ready,
     serving: endpoint.serving,
     terminating: endpoint.terminating,
     hostname: endpoint.hostname === '' ? '' : label('hostname', endpoint.hostname),
-    node: endpoint.node === '' ? '' : objectName('node', endpoint.node)
+    node: endpoint.node === '' ? '' : objectName('node', endpoint.node),
+    ...zonesOf(endpoint, zones)
   }
 }
 
@@ -294,17 +305,25 @@ function encodeService(service: ServiceValue) {
     affinitySeconds: service.affinitySeconds,
     publishNotReady: service.publishNotReady,
     balance: service.balance ?? '',
+    trafficDistribution: service.trafficDistribution ?? '',
     ...(service.clusterset && { clusterset: encodeClusterset(service.clusterset) })
   }
 }
 
 function encodeEndpointSlice(slice: EndpointSliceValue) {
+  const zones = zoneTable(slice.endpoints)
+  const numbers = new Map(zones.map((zone, index) => [zone, index + 1]))
   return {
     namespace: slice.namespace,
     name: slice.name,
     service: slice.service,
     ports: slice.ports.map((item) => ({ ...item, protocol: wire.Protocol[item.protocol] })),
-    endpoints: slice.endpoints.map((item) => ({ ...item, addresses: item.addresses.map(ipToBytes) }))
+    endpoints: slice.endpoints.map((item) => ({
+      ...item,
+      addresses: item.addresses.map(ipToBytes),
+      ...zoneNumbers(item, numbers)
+    })),
+    zones: [...zones]
   }
 }
 

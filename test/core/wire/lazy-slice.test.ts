@@ -59,7 +59,8 @@ describe('a lazy slice', () => {
         { weight: 1, arbitrary: fc.constantFrom(...odd) }
       )
     const odd = ['Web', '-a', 'a-', 'a..b', 'a'.repeat(64), 'a_b', '.a']
-    const endpoint = fc.record({
+    const zone = fc.constantFrom('a', 'b', 'eu-west-1a')
+    const plain = fc.record({
       addresses: fc.array(
         mostly(
           ['10.1.0.1', '10.1.255.255', '10.9.7.12', 'fd00:1::5'],
@@ -73,6 +74,8 @@ describe('a lazy slice', () => {
       hostname: mostly(['', 'web-0'], ['a.b', ...odd]),
       node: mostly(['', 'node-1', 'a.b'], ['x'.repeat(130), ...odd])
     })
+    const zones = fc.record({ zone, forZones: fc.uniqueArray(zone, { minLength: 1 }) }, { requiredKeys: [] })
+    const endpoint = fc.tuple(plain, zones).map(([each, where]) => ({ ...each, ...where }))
     const edits = fc.oneof(fc.constant([]), fc.array(fc.tuple(fc.nat(10_000), fc.nat(255)), { maxLength: 3 }))
     const counts = { lazy: 0, left: 0 }
     fc.assert(

@@ -26,6 +26,7 @@ const tunnelKey = fc
     edKey: Buffer.from(edKey).toString('base64'),
     proof: Buffer.from(proof).toString('base64')
   }))
+const zone = fc.constantFrom('a', 'eu-west-1a', 'Rack_7.b', 'z'.repeat(63))
 const value: fc.Arbitrary<Value> = fc.oneof(
   fc
     .record({
@@ -70,6 +71,7 @@ const value: fc.Arbitrary<Value> = fc.oneof(
     externalName: fc.constant(''),
     affinitySeconds: fc.integer({ min: 0, max: 86_400 }),
     publishNotReady: fc.boolean(),
+    trafficDistribution: fc.constantFrom('PreferClose', 'PreferSomethingNew'),
     balance: fc.constantFrom('nearest', 'only=east; weights=east:9', 'a term of a newer version!')
   }),
   fc.record({
@@ -81,14 +83,19 @@ const value: fc.Arbitrary<Value> = fc.oneof(
       selector: (item) => `${item.protocol}${item.name}`
     }),
     endpoints: fc.array(
-      fc.record({
-        addresses: fc.array(ip, { minLength: 1, maxLength: 3 }),
-        ready: fc.boolean(),
-        serving: fc.boolean(),
-        terminating: fc.boolean(),
-        hostname: fc.oneof(fc.constant(''), label),
-        node: fc.oneof(fc.constant(''), label)
-      })
+      fc.record(
+        {
+          addresses: fc.array(ip, { minLength: 1, maxLength: 3 }),
+          ready: fc.boolean(),
+          serving: fc.boolean(),
+          terminating: fc.boolean(),
+          hostname: fc.oneof(fc.constant(''), label),
+          node: fc.oneof(fc.constant(''), label),
+          zone,
+          forZones: fc.uniqueArray(zone, { minLength: 1, maxLength: 8 })
+        },
+        { requiredKeys: ['addresses', 'ready', 'serving', 'terminating', 'hostname', 'node'] }
+      )
     )
   })
 )
@@ -134,6 +141,7 @@ describe('codec', () => {
   const agent = { tunnelKeys, role: 'gateway' }
   const slice = { namespace: 'shop', name: 'web-1', service: 'web' }
   const cluster = { term: 1 }
+  const here = { addresses: [Uint8Array.from([10, 1, 0, 1])] }
   const refusals: readonly [string, string, Parameters<typeof wire.Value.encode>[0], RegExp][] = [
     ['another key', 'svc/shop/api', { service }, /has the key svc\/shop\/web/],
     [
@@ -291,6 +299,57 @@ describe('codec', () => {
       'eps/shop/web-1',
       { endpointSlice: { ...slice, endpoints: [{ addresses: [new Uint8Array(4)], hostname: 'a.b' }] } },
       /hostname/
+    ],
+    [
+      'a number beyond the zones',
+      'eps/shop/web-1',
+      { endpointSlice: { ...slice, zones: ['a'], endpoints: [{ ...here, zone: 2 }] } },
+      /zone or forZones of an endpoint/
+    ],
+    [
+      'a hint without a name',
+      'eps/shop/web-1',
+      { endpointSlice: { ...slice, zones: ['a'], endpoints: [{ ...here, forZones: [0] }] } },
+      /zone or forZones of an endpoint/
+    ],
+    [
+      'a hint twice',
+      'eps/shop/web-1',
+      { endpointSlice: { ...slice, zones: ['a'], endpoints: [{ ...here, forZones: [1, 1] }] } },
+      /zone or forZones of an endpoint/
+    ],
+    [
+      'nine hints',
+      'eps/shop/web-1',
+      {
+        endpointSlice: {
+          ...slice,
+          zones: 'abcdefghi'.split(''),
+          endpoints: [{ ...here, forZones: [1, 2, 3, 4, 5, 6, 7, 8, 9] }]
+        }
+      },
+      /zone or forZones of an endpoint/
+    ],
+    [
+      'a zone of 64 characters',
+      'eps/shop/web-1',
+      { endpointSlice: { ...slice, zones: ['z'.repeat(64)] } },
+      /zones has/
+    ],
+    ['a zone with a blank', 'eps/shop/web-1', { endpointSlice: { ...slice, zones: ['a b'] } }, /zones has/],
+    ['an empty zone', 'eps/shop/web-1', { endpointSlice: { ...slice, zones: [''] } }, /zones has/],
+    ['a zone twice', 'eps/shop/web-1', { endpointSlice: { ...slice, zones: ['a', 'a'] } }, /zones has/],
+    [
+      '65 zones',
+      'eps/shop/web-1',
+      { endpointSlice: { ...slice, zones: Array.from({ length: 65 }, (_, index) => `z${index}`) } },
+      /zones has/
+    ],
+    [
+      'a traffic distribution with a blank',
+      'svc/shop/web',
+      { service: { ...service, trafficDistribution: 'Prefer Close' } },
+      /trafficDistribution/
     ],
     ['no kind', 'agent', {}, /does not know the kind/]
   ]
