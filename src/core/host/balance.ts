@@ -19,7 +19,9 @@ import { sameVirtualServer } from './plan.ts'
 import { editedServers, serverLike, type ServerEdits } from './server-list.ts'
 import { changesBetween, SortedMap, type Edit, type KeyChange } from '../model/sorted-map.ts'
 import type { ServiceView } from '../view/view.ts'
+import type { Place } from '../model/topology.ts'
 import { servicesOf, serviceServers, type ServiceServers } from './virtual-servers.ts'
+import { nearView } from './zone-choice.ts'
 
 /** The services of one cluster, as input of the Balancer. */
 export interface BalancedCluster {
@@ -30,6 +32,8 @@ export interface BalancedCluster {
    * refused at once.
    */
   readonly isWithdrawn: boolean
+  /** Of the host's own cluster: where the host is, for Services that ask for near endpoints. Left out: not known. */
+  readonly place?: Place
 }
 
 /** Input of `Balancer.follow`. */
@@ -137,7 +141,9 @@ export class Balancer {
     const namespaces = new Map(before.namespaces)
     const cuts: Edit<LimitRefusal>[] = []
     for (const change of changes) {
-      const [old, now] = [change.before, change.after].map((view) => view && serviceServers(view, scheduler))
+      const [old, now] = [change.before, change.after].map(
+        (view) => view && serviceServers(placed(view, clusters[index]), scheduler)
+      )
       const [less, more] = [old?.amount ?? NOTHING, now?.amount ?? NOTHING]
       const namespace = now?.namespace ?? old?.namespace ?? ''
       const inside = difference(sumOf(namespaces.get(namespace) ?? NOTHING, more), less)
@@ -162,18 +168,21 @@ export class Balancer {
     input: BalanceInput
   ): ServerEdits | undefined {
     const edits: ServerEdits = new Map()
-    for (const { before } of changes.flat()) {
-      for (const server of before === undefined ? [] : serviceServers(before, input.scheduler).servers) {
-        const key = virtualServerKey(server)
-        if (this.#contested.has(key)) return undefined
-        edits.set(key, { of: server, now: undefined })
+    for (const [index, each] of changes.entries()) {
+      for (const { before } of each) {
+        if (before === undefined) continue
+        for (const server of serviceServers(placed(before, input.clusters[index]), input.scheduler).servers) {
+          const key = virtualServerKey(server)
+          if (this.#contested.has(key)) return undefined
+          edits.set(key, { of: server, now: undefined })
+        }
       }
     }
     for (const [index, each] of changes.entries()) {
       const cluster = input.clusters[index]
       for (const { after } of each) {
         if (after === undefined || cluster === undefined) continue
-        for (const server of serviceServers(after, input.scheduler).servers) {
+        for (const server of serviceServers(placed(after, cluster), input.scheduler).servers) {
           if (isKept(server, input)) continue
           const key = virtualServerKey(server)
           const [edit, there] = [edits.get(key), serverLike(servers, server)]
@@ -228,11 +237,17 @@ function isSameShape(last: BalanceInput, now: BalanceInput): boolean {
     last.kept.length === now.kept.length &&
     last.kept.every((prefix, index) => prefix === now.kept[index]) &&
     last.clusters.length === now.clusters.length &&
-    last.clusters.every(({ name, isWithdrawn }, index) => {
+    last.clusters.every(({ name, isWithdrawn, place }, index) => {
       const other = now.clusters[index]
-      return name === other?.name && isWithdrawn === other.isWithdrawn
+      const isThere = place?.zone === other?.place?.zone && place?.node === other?.place?.node
+      return name === other?.name && isWithdrawn === other.isWithdrawn && isThere
     })
   )
+}
+
+/** Returns the service with the endpoints that this host uses. */
+function placed(view: ServiceView, cluster: Pick<BalancedCluster, 'place'> | undefined): ServiceView {
+  return cluster?.place === undefined ? view : nearView(view, cluster.place)
 }
 
 function isKept({ vip }: VirtualServer, { kept }: BalanceInput): boolean {

@@ -10,6 +10,7 @@
 //      the load balancer stay small.
 //   5. Clusters with unequal shares have at most HASHED_REAL_SERVERS_MAX endpoints in use, each cluster in proportion to
 //      its share: a cluster with many endpoints does not take the places of the others.
+//   6. Zones divide the part of a cluster among its endpoints, and never move a part to another cluster.
 import { HASHED_REAL_SERVERS_MAX } from './host-limits.ts'
 import type { BalancePolicy, Preference } from '../model/balance-policy.ts'
 import type { ClusterName } from '../model/values.ts'
@@ -18,6 +19,8 @@ import type { ClusterName } from '../model/values.ts'
 export interface Candidate {
   readonly cluster: ClusterName
   readonly ready: number
+  /** How many of the ready ones this host uses (zone-choice.ts), and where they are; left out: all of them. */
+  readonly near?: { readonly ready: number; readonly where: string }
   /** Endpoints that terminate but still serve. */
   readonly leaving: number
   readonly isLocal: boolean
@@ -73,21 +76,22 @@ export function chooseClusters(
   })
   const chosen = prefer(preference, usable, isReady)
   const parts = withPlaces(
-    usable.map((each) => ({ part: chosen.get(each.cluster)?.part ?? 0, endpoints: countOf(each, isReady) })),
-    preference.kind === 'weights'
+    usable.map((each) => ({ part: chosen.get(each.cluster)?.part ?? 0, endpoints: usedOf(each, isReady) })),
+    preference.kind === 'weights' || usable.some((each) => usedOf(each, isReady) < countOf(each, isReady))
   )
   const weights = endpointWeights(parts)
   return sorted.map((each) => {
     const at = usable.indexOf(each)
     const weight = at < 0 ? 0 : (weights[at] ?? 0)
     const { cluster } = each
-    const of = weight > 0 ? countOf(each, isReady) : 0
+    const of = weight > 0 ? usedOf(each, isReady) : 0
     const endpoints = weight > 0 ? (parts[at]?.endpoints ?? 0) : 0
     const reason = out.get(cluster) ?? chosen.get(cluster)?.reason ?? ''
     const fallback = weight > 0 && !isReady ? ', with endpoints that terminate because none is ready' : ''
+    const zone = weight > 0 && isReady ? nearText(each) : ''
     const cut = endpoints < of ? `; ${endpoints} of its ${of} endpoints have a place` : ''
     const use = isReady ? 'ready' : 'leaving'
-    return { cluster, endpoints, of, use, weight, reason: `${reason}${fallback}${cut}` }
+    return { cluster, endpoints, of, use, weight, reason: `${reason}${fallback}${zone}${cut}` }
   })
 }
 
@@ -98,6 +102,18 @@ function refusalOf({ cluster, isWithdrawn }: Candidate, only: readonly ClusterNa
 
 function countOf({ ready, leaving }: Candidate, isReady: boolean): number {
   return isReady ? ready : leaving
+}
+
+/** The number of endpoints among which the part of a cluster is divided. */
+function usedOf(each: Candidate, isReady: boolean): number {
+  return isReady ? (each.near?.ready ?? each.ready) : each.leaving
+}
+
+function nearText({ ready, near }: Candidate): string {
+  if (near === undefined) return ''
+  return near.ready < ready
+    ? `; its part goes to ${near.ready} of ${ready} ready endpoints, those ${near.where}`
+    : `; all its ready endpoints count: ${near.where}`
 }
 
 /** The part of the traffic of a cluster. Parts are compared with each other; 0: none. */

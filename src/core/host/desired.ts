@@ -14,6 +14,7 @@ import type {
   Vip,
   WireguardPeer
 } from './host-state.ts'
+import { NOWHERE, type Place } from '../model/topology.ts'
 import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import { gatewaysInOrder, type HealthOf } from './gateway-order.ts'
 import type { LimitRefusal } from './host-limits.ts'
@@ -62,6 +63,8 @@ export interface DesiredInput {
   readonly pathMtu?: (origin: Origin) => number | undefined
   /** Services that a policy balances over clusters, and what their choice depends on. Left out: there are none. */
   readonly balanced?: MergedInput
+  /** The zone and the node of this host (zone-choice.ts). The default: not known. */
+  readonly place?: Place
   readonly settings: HostSettings
 }
 
@@ -116,7 +119,8 @@ export function desiredWithin(given: DesiredInput, balancer = new Balancer()): D
   const input = isUnserved(given, own) ? { ...given, health: () => 'withdrawn' as const } : given
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
   const isWithdrawn = (cluster: ClusterName): boolean => input.health(cluster) === 'withdrawn'
-  const merged = mergedCluster(balancer.merged, input.balanced, { self: self.cluster, isWithdrawn })
+  const choice = { self: self.cluster, isWithdrawn, place: input.place ?? NOWHERE }
+  const merged = mergedCluster(balancer.merged, input.balanced, choice)
   const balanced = [...(settings.balanceLocal && own ? [own] : []), ...remote, ...merged]
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
   const kept = keptBy(input, { remote, balanced })
@@ -290,14 +294,15 @@ function carriedBy(
 
 function balance(
   clusters: readonly Pick<ClusterView, 'name' | 'services'>[],
-  { self, health, settings }: DesiredInput,
+  { self, health, settings, place }: DesiredInput,
   { balancer, kept }: { readonly balancer: Balancer; readonly kept: readonly Cidr[] }
 ): Balanced {
   return balancer.follow({
     clusters: clusters.map(({ name, services }) => ({
       name,
       services,
-      isWithdrawn: name !== self.cluster && name !== MERGED && health(name) === 'withdrawn'
+      isWithdrawn: name !== self.cluster && name !== MERGED && health(name) === 'withdrawn',
+      ...(place !== undefined && name === self.cluster && { place })
     })),
     scheduler: settings.scheduler,
     kept

@@ -14,6 +14,7 @@ import type {
 } from '../model/values.ts'
 import { familyOf } from '../model/cidr.ts'
 import { SortedMap } from '../model/sorted-map.ts'
+import { NOWHERE, type Place } from '../model/topology.ts'
 import { cutSlices, useCounts } from './virtual-servers.ts'
 import {
   serviceOf,
@@ -22,6 +23,7 @@ import {
   type BalancedServices
 } from '../view/balanced.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { chooseNear, type NearChoice } from './zone-choice.ts'
 
 /** What the choice of clusters depends on, besides policy and endpoints. */
 export interface ChoiceFacts {
@@ -29,30 +31,53 @@ export interface ChoiceFacts {
   readonly isWithdrawn: (cluster: ClusterName) => boolean
   /** The round trip to a cluster in milliseconds, steady (steady-rtts.ts); undefined: not measured. */
   readonly rttMs: (cluster: ClusterName) => number | undefined
+  /** Where this host is; left out: not known. */
+  readonly place?: Place
 }
 
 /** Returns the shares of the clusters that have a balanced service. */
-export function sharesOf(
+export function sharesOf(balanced: BalancedService, facts: ChoiceFacts): readonly ClusterShare[] {
+  return choiceOf(balanced, facts).shares
+}
+
+interface Choice {
+  /** With the ports of all holders; where two differ, those of the cluster whose policy is in force count. */
+  readonly service: ServiceValue
+  readonly shares: readonly ClusterShare[]
+  /** Of each holder, in their order: the slices with the endpoints that this host may use. */
+  readonly near: readonly NearChoice[]
+}
+
+function choiceOf(
   balanced: BalancedService,
-  { self, isWithdrawn, rttMs }: ChoiceFacts
-): readonly ClusterShare[] {
-  const { policy, holders, address } = balanced
-  const merged = serviceOf(balanced)
-  return chooseClusters(
-    policy,
-    holders.map(({ cluster, view }): Candidate => {
-      const isLocal = cluster === self
-      const slices = servedSlices(balanced, view)
-      const counts = useCounts({ service: merged, slices }, familyOf(address))
-      return {
-        cluster,
-        ...counts,
-        isLocal,
-        isWithdrawn: !isLocal && isWithdrawn(cluster),
-        rttMs: rttMs(cluster)
-      }
-    })
+  { self, isWithdrawn, rttMs, place = NOWHERE }: ChoiceFacts
+): Choice {
+  const { policy, holders, from, address } = balanced
+  const [first, ...others] = holders.toSorted(
+    (a, b) => Number(b.cluster === from) - Number(a.cluster === from)
   )
+  const service = serviceOf(first === undefined ? balanced : { ...balanced, holders: [first, ...others] })
+  const family = familyOf(address)
+  const near: NearChoice[] = []
+  const candidates = holders.map(({ cluster, view }): Candidate => {
+    const isLocal = cluster === self
+    const slices = servedSlices(balanced, view)
+    const { trafficDistribution } = view.service
+    const wish = { trafficDistribution, isOwn: isLocal, sameZone: policy.sameZone === true }
+    const chosen = chooseNear({ service, slices }, { place, families: [family], wish })
+    near.push(chosen)
+    const counts = useCounts({ service, slices }, family)
+    const used = chosen.slices === slices ? counts : useCounts({ service, slices: chosen.slices }, family)
+    return {
+      cluster,
+      ...counts,
+      ...(chosen.reason !== undefined && { near: { ready: used.ready, where: chosen.reason } }),
+      isLocal,
+      isWithdrawn: !isLocal && isWithdrawn(cluster),
+      rttMs: rttMs(cluster)
+    }
+  })
+  return { service, shares: chooseClusters(policy, candidates), near }
 }
 
 interface Kept {
@@ -83,12 +108,16 @@ export class MergedServices {
   }
 
   #follow(service: BalancedService, facts: ChoiceFacts): Kept {
-    const { key, address, holders, from, agreed } = service
-    const shares = sharesOf(service, facts)
+    const { key, address, holders, from, agreed, policy } = service
+    const { zone, node } = facts.place ?? NOWHERE
+    const chosen = choiceOf(service, facts)
     const choice = [
       address,
       from,
-      ...shares.map(({ cluster, weight, endpoints }) => `${cluster}:${weight}:${endpoints}`)
+      zone,
+      node,
+      policy.sameZone === true,
+      ...chosen.shares.map(({ cluster, weight, endpoints }) => `${cluster}:${weight}:${endpoints}`)
     ].join(' ')
     const before = this.#kept.get(key)
     const isSame =
@@ -96,27 +125,21 @@ export class MergedServices {
       before.agreed === agreed &&
       before.holders.length === holders.length &&
       before.holders.every(({ view }, index) => view === holders[index]?.view)
-    return isSame ? before : { holders, choice, agreed, view: mergedView(service, shares) }
+    return isSame ? before : { holders, choice, agreed, view: mergedView(service, chosen) }
   }
 }
 
-function mergedView(balanced: BalancedService, shares: readonly ClusterShare[]): ServiceView {
-  const { holders, from, address } = balanced
-  // The ports of the cluster whose policy is in force come first, so that its numbers count.
-  const [first, ...others] = holders.toSorted(
-    (a, b) => Number(b.cluster === from) - Number(a.cluster === from)
-  )
-  const service = serviceOf(first === undefined ? balanced : { ...balanced, holders: [first, ...others] })
+function mergedView({ holders, address }: BalancedService, { service, shares, near }: Choice): ServiceView {
   const shareOf = new Map(shares.map((share) => [share.cluster, share]))
   const slices: EndpointSliceValue[] = []
   const weights: number[] = []
-  for (const { cluster, view } of holders) {
+  for (const [index, { cluster }] of holders.entries()) {
     const { weight = 0, endpoints: most = 0, of = 0, use = 'ready' } = shareOf.get(cluster) ?? {}
     if (weight === 0) continue
     const cut = { family: familyOf(address), use, most, of }
-    const served = servedSlices(balanced, view)
+    const served = near[index]?.slices ?? []
     slices.push(...(most < of ? cutSlices({ service, slices: served }, cut) : served))
-    weights.push(...view.slices.map(() => weight))
+    weights.push(...served.map(() => weight))
   }
   const isEven = weights.every((weight) => weight === weights[0])
   return isEven ? { service, slices } : { service, slices, weights }

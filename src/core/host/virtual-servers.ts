@@ -25,7 +25,9 @@ import type {
 } from '../model/values.ts'
 import { RANDOM_SIZES, slotCount } from './slots.ts'
 import { SortedMap } from '../model/sorted-map.ts'
+import type { Place } from '../model/topology.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { nearView } from './zone-choice.ts'
 
 /** A service's claim on the host, and its virtual servers once it is admitted. */
 export interface ServiceServers extends Claim {
@@ -40,18 +42,15 @@ export interface ServiceServers extends Claim {
  * keeps the first.
  */
 export function servicesOf(
-  cluster: Pick<ClusterView, 'services'>,
+  cluster: Pick<ClusterView, 'services'> & { readonly place?: Place },
   scheduler: Scheduler
 ): readonly ServiceServers[] {
-  const { services } = cluster
+  const { services, place } = cluster
+  const claims = (view: ServiceView): ServiceServers =>
+    serviceServers(place === undefined ? view : nearView(view, place), scheduler)
   // The services of a view are in that order already.
-  if (services instanceof SortedMap)
-    return Array.from((services as SortedMap<ServiceView>).values(), (view) =>
-      serviceServers(view, scheduler)
-    )
-  return [...services.entries()]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, view]) => serviceServers(view, scheduler))
+  if (services instanceof SortedMap) return Array.from((services as SortedMap<ServiceView>).values(), claims)
+  return [...services.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, view]) => claims(view))
 }
 
 // A view keeps the ServiceView of a service that did not change, and a pass computes all services for a change of

@@ -1,10 +1,11 @@
 // The policy that the annotation rhizome.io/balance gives a service: which clusters answer its name in `cluster.all`,
 // and in which proportion. The value is a list of terms, separated by semicolons:
 //
-//   only=east,west; weights=east:90,west:10      only=east,west; failover=east,west      local-first=2      nearest
+//   only=east,west; weights=east:90,west:10      only=east,west; failover=east,west      local-first=2      nearest; same-zone
 //
 // `only` is the one hard limit. Each of the other terms is a preference: where no cluster that it prefers has an
-// endpoint, the other allowed clusters answer.
+// endpoint, the other allowed clusters answer. `same-zone` says that a zone of one name is one zone in all clusters: of
+// each cluster that is chosen, the endpoints in the zone of the balancing host come first (host/zone-choice.ts).
 // Invariants
 //   1. parseBalance never throws, and its work is bounded by BALANCE_CHARACTERS_MAX, for any text: a text may come from
 //      another cluster.
@@ -44,6 +45,8 @@ export interface BalancePolicy {
   /** The clusters that may answer; empty: all. */
   readonly only: readonly ClusterName[]
   readonly preference: Preference
+  /** Endpoints in the zone of the balancing host come first in each cluster; absent: only where a Service asks for it. */
+  readonly sameZone?: true
 }
 
 /** The clusters that a policy names, each once, in the order of the terms. */
@@ -86,6 +89,7 @@ class BadTerm extends Error {
   }
 }
 
+const SAME_ZONE = 'same-zone'
 const EXAMPLES = 'use local-first, nearest, spread, weights=east:90,west:10 or failover=east,west'
 
 function policyOf(text: string): BalancePolicy {
@@ -96,6 +100,7 @@ function policyOf(text: string): BalancePolicy {
     )
   let only: readonly ClusterName[] | undefined
   let preference: Preference | undefined
+  let sameZone = false
   for (const term of text.split(';').map((each) => each.trim())) {
     if (term === '') continue
     const at = term.indexOf('=')
@@ -104,18 +109,26 @@ function policyOf(text: string): BalancePolicy {
     if (name === 'only') {
       if (only !== undefined) throw new BadTerm('has the term only twice', 'write one list: only=east,west')
       only = clustersOf('only', value)
+    } else if (name === SAME_ZONE) {
+      if (value !== undefined) throw new BadTerm(`gives ${name} a value`, `write ${name} alone`)
+      if (sameZone) throw new BadTerm(`has the term ${name} twice`, 'write it once')
+      sameZone = true
     } else {
       const read = preferenceOf(name, value)
       if (preference !== undefined)
         throw new BadTerm(
           `has two preferences, ${preference.kind} and ${read.kind}`,
-          'keep one of them; only=… may stand beside it'
+          'keep one of them; only=… and same-zone may stand beside it'
         )
       preference = read
     }
   }
-  if (only === undefined && preference === undefined) throw new BadTerm('is empty', EXAMPLES)
-  return { only: only ?? [], preference: preference ?? { kind: 'spread' } }
+  if (only === undefined && preference === undefined && !sameZone) throw new BadTerm('is empty', EXAMPLES)
+  return {
+    only: only ?? [],
+    preference: preference ?? { kind: 'spread' },
+    ...(sameZone && { sameZone: true })
+  }
 }
 
 function preferenceOf(name: string, value: string | undefined): Preference {

@@ -66,6 +66,24 @@ describe('the choice of clusters', () => {
     ],
     ['local-first', 'all', all, 'edge 100%'],
     ['local-first=3', 'two of three', all, 'east 25%, edge 25%, north 25%, west 25%'],
+    [
+      'spread',
+      'one that has few near ones keeps its part',
+      without('edge', { ready: 6, near: { ready: 1, where: 'in zone a' } }),
+      'east 17%, edge 50%, north 17%, west 17%'
+    ],
+    [
+      'weights=edge:90,west:10',
+      'near ones of many',
+      without('edge', { ready: 7, near: { ready: 3, where: 'in zone a' } }),
+      'edge 90%, west 10%'
+    ],
+    [
+      'local-first=3',
+      'the threshold counts all zones',
+      without('edge', { ready: 3, near: { ready: 1, where: 'in zone a' } }),
+      'edge 100%'
+    ],
     ['nearest', 'with an own endpoint', all, 'edge 100%'],
     [
       'nearest',
@@ -116,7 +134,18 @@ describe('the choice of clusters', () => {
   )
   const input = fc.tuple(
     policies,
-    candidates.map((of) => of.map((each) => ({ ...each, isLocal: each.cluster === 'edge' })))
+    fc
+      .tuple(candidates, fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 4 }))
+      .map(([of, parts]) =>
+        of.map((each, index): Candidate => {
+          const part = parts[index]
+          // As zone-choice.ts has it: at least one of those that are ready.
+          const near = part !== undefined && {
+            near: { ready: Math.ceil(part * each.ready) || each.ready, where: 'in zone a' }
+          }
+          return { ...each, ...near, isLocal: each.cluster === 'edge' }
+        })
+      )
   )
 
   it('never leaves a service empty while an allowed cluster that is reached has an endpoint', () => {
@@ -132,7 +161,7 @@ describe('the choice of clusters', () => {
         for (const { cluster: name, endpoints, of: of_ } of shares) {
           const each = allowed.find((one) => one.cluster === name)
           assert.ok(each, `${name} is not allowed`)
-          assert.equal(of_, isReady ? each.ready : each.leaving)
+          assert.equal(of_, isReady ? (each.near?.ready ?? each.ready) : each.leaving)
           assert.ok(endpoints > 0 && endpoints <= of_)
         }
       }),
@@ -150,6 +179,33 @@ describe('the choice of clusters', () => {
         )
         for (const { reason } of shares) assert.notEqual(reason, '')
         assert.deepEqual(chooseClusters(policyOf(text), of.toReversed()), shares)
+      })
+    )
+  })
+
+  it('gives a cluster the same part whatever its zones, where no endpoint is left without a place', () => {
+    fc.assert(
+      fc.property(input, ([text, of]) => {
+        const small = of.map(({ cluster: name, ready, leaving, isLocal, isWithdrawn, rttMs }) => {
+          const few = ready % 6
+          return { cluster: name, ready: few, leaving, isLocal, isWithdrawn, rttMs }
+        })
+        const parts = (near: boolean): readonly (readonly [string, number])[] => {
+          const shares = chooseClusters(
+            policyOf(text),
+            small.map((each) =>
+              near && each.ready > 1 ? { ...each, near: { ready: 1, where: 'in zone a' } } : each
+            )
+          )
+          const total = shares.reduce((sum, each) => sum + each.endpoints * each.weight, 0)
+          return shares.map(({ cluster: name, endpoints, weight }) => [
+            name,
+            total === 0 ? 0 : (endpoints * weight) / total
+          ])
+        }
+        const plain = parts(false)
+        for (const [index, [name, part]] of parts(true).entries())
+          assert.ok(Math.abs(part - (plain[index]?.[1] ?? 0)) < 0.1, `${name} of ${text}`)
       })
     )
   })

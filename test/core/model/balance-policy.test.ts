@@ -51,6 +51,8 @@ describe('the annotation rhizome.io/balance', () => {
     ['only', /only without clusters/, /only=east,west/],
     ['nearest=east', /gives nearest a value/, /nearest alone/],
     ['nearest; local-first', /two preferences, nearest and local-first/, /keep one/],
+    ['same-zone; spread; same-zone', /same-zone twice/, /once/],
+    ['same-zone=a', /gives same-zone a value/, /write same-zone alone/],
     ['only=east; only=west', /only twice/, /one list/],
     ['local-first=0', /number "0"/, /from 1 to 1000/],
     ['weights=east', /no weight for "east"/, /east:90/],
