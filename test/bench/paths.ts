@@ -41,7 +41,8 @@ async function measure(): Promise<readonly Row[]> {
         name: 'paths: bulk over tcp',
         value: carried.megabits,
         unit: 'Mbit/s',
-        baseline: { name: 'direct', value: direct.megabits }
+        baseline: { name: 'direct', value: direct.megabits },
+        aim: { text: '≥ 0.3 of the baseline', holds: (_, ratio = 0) => ratio >= 0.3 }
       }),
       row({
         name: 'paths: processor time of meshd for 1 MB over tcp',
