@@ -2,7 +2,7 @@
 // their only reader in this tree, and `meshctl --json` prints them unchanged, so scripts depend on these fields, too.
 // Every answer has an apiVersion. Every failure is an ErrorAnswer whose HTTP status is not 200. Answers hold no
 // secrets, except the token in the answer of `invite`.
-import type { BalancedRow, UnbalancedRow } from './balanced-row.ts'
+import type { BalancedRow, NearRow, UnbalancedRow } from './balanced-row.ts'
 import type { HostOp } from '../core/host/host-state.ts'
 
 /** The version of the contract. meshctl refuses an answer with another version (exit code 7). */
@@ -199,6 +199,8 @@ export interface ServicesAnswer extends Answer {
   readonly balanced?: readonly BalancedRow[]
   /** The services with policies of which none is in force; absent: none. */
   readonly unbalanced?: readonly UnbalancedRow[]
+  /** The zone of this host; absent: not known. */
+  readonly zone?: string
 }
 
 /** One service that a cluster exports, with the numbers of its endpoints. */
@@ -224,6 +226,11 @@ export interface ServiceRow {
    */
   readonly fallback?: number
   readonly endpoints: number
+  /**
+   * Of the own cluster, where this host balances it: which endpoints the host uses; absent where the Service does not ask
+   * for near ones.
+   */
+  readonly near?: NearRow
   /** "web.shop.svc.cluster.east", without a dot at the end. */
   readonly dnsName: string
 }

@@ -14,6 +14,16 @@ export interface UnbalancedRow {
   readonly policies: readonly UnusedPolicyRow[]
 }
 
+/** Which endpoints of a service of the own cluster this host uses, where the Service asks for near ones. */
+export interface NearRow {
+  /** How near they are: on this node, in the zone of this host, or anywhere in the cluster because none is nearer. */
+  readonly nearness: 'node' | 'zone' | 'all'
+  /** Where they are, or why all count. */
+  readonly reason: string
+  /** The ready endpoints of each zone, and how many of them this host uses. '': endpoints without a zone. */
+  readonly zones: readonly { readonly zone: string; readonly ready: number; readonly used: number }[]
+}
+
 /** A service with the annotation rhizome.io/balance, and what its policy chooses on this agent. */
 export interface BalancedRow {
   readonly namespace: string

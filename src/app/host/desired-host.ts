@@ -59,7 +59,7 @@ export interface DesiredHostOptions {
   readonly surroundings: () => Surroundings | undefined
   /** Whether all tunnels to a cluster are down. */
   readonly isWithdrawn: (cluster: ClusterName) => boolean
-  readonly balancing: Pick<Balancing, 'prefix' | 'services' | 'facts'>
+  readonly balancing: Pick<Balancing, 'prefix' | 'services' | 'facts' | 'place'>
 }
 
 /** The desired state of one host. It remembers which addresses of peers have worked. */
@@ -176,6 +176,7 @@ export class DesiredHost {
       surroundings,
       translated: translation().pods,
       balanced: { prefix: balancing.prefix, services: balancing.services(), rttMs: balancing.facts().rttMs },
+      place: balancing.place(),
       settings: this.#hostSettings()
     }
   }

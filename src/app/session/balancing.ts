@@ -3,6 +3,7 @@
 import { gatewaysOf } from '../../core/host/nodes.ts'
 import { steadyRtts, type SteadyRtts } from '../../core/host/steady-rtts.ts'
 import type { ChoiceFacts } from '../../core/host/merged-services.ts'
+import type { Place } from '../../core/model/topology.ts'
 import type { Cidr, ClusterName, Ip } from '../../core/model/values.ts'
 import { compareClusters, type Settlement } from '../../core/trust/members/settlement.ts'
 import { balancedServices, type BalancedServices } from '../../core/view/balanced.ts'
@@ -29,6 +30,8 @@ export class Balancing {
     | undefined
   #addresses: ReadonlyMap<string, Ip> = new Map()
   #rtts: SteadyRtts = new Map()
+  /** The zone of this host's Node; '' without one. */
+  #nodeZone = ''
 
   constructor(options: BalancingOptions) {
     this.#options = options
@@ -73,6 +76,19 @@ export class Balancing {
     }
   }
 
+  /** Where this host is: the setting zone comes before the label of its Node. */
+  place(): Place {
+    const { settings } = this.#options
+    return { zone: settings.zone === '' ? this.#nodeZone : settings.zone, node: settings['node-name'] }
+  }
+
+  /** Takes the zone of this host's Node. Returns whether the place of this host has changed. */
+  setNodeZone(zone: string): boolean {
+    const before = this.place().zone
+    this.#nodeZone = zone
+    return this.place().zone !== before
+  }
+
   /** What the choice of clusters depends on. Each call counts as one measurement of the round trips. */
   facts(): ChoiceFacts {
     const { control, paths } = this.#options
@@ -88,7 +104,8 @@ export class Balancing {
     return {
       self: view.self,
       isWithdrawn: (cluster) => withdrawn.has(cluster),
-      rttMs: (cluster) => this.#rtts.get(cluster)?.rttMs
+      rttMs: (cluster) => this.#rtts.get(cluster)?.rttMs,
+      place: this.place()
     }
   }
 }

@@ -10,7 +10,7 @@ import { setMaxListeners } from 'node:events'
 import type { Change } from '../../core/catalog/catalog.ts'
 import type { Names } from '../../core/dns/names.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
-import type { Cidr, ClusterName, Ip, Snapshot } from '../../core/model/values.ts'
+import type { ClusterName, Ip, Snapshot } from '../../core/model/values.ts'
 import { outerAddresses, type OuterAddress, type Surroundings } from '../../core/host/surroundings.ts'
 import { outward } from '../../core/catalog/outward.ts'
 import type { LookupAnswer } from '../../io/dns/lookup.ts'
@@ -26,6 +26,7 @@ import { OwnMembership } from './own-membership.ts'
 import type { PartFault } from '../observe/part-fault.ts'
 import { Publisher, tellPublishingFault } from './publisher.ts'
 import type { Reconciler } from '../host/reconciler.ts'
+import type { OwnNode } from '../sources/source.ts'
 import { Balancing } from './balancing.ts'
 import { datagramIntake } from '../paths/tunnel-paths.ts'
 import { Dialer } from './dialer.ts'
@@ -200,10 +201,11 @@ export class Session {
     return this.#own.renewCertificate(options)
   }
 
-  /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
-  setNodePrefixes(prefixes: readonly Cidr[]): void {
-    void this.ownRecord.setNodePrefixes(prefixes, this.#own.realPrefixes.podPrefixes)
+  /** Takes the pod prefixes and the zone of this node. Prefixes outside the cluster's pod CIDRs are ignored. */
+  setOwnNode({ podCidrs, zone }: OwnNode): void {
+    void this.ownRecord.setNodePrefixes(podCidrs, this.#own.realPrefixes.podPrefixes)
     this.#ownFacts.refresh()
+    if (this.balancing.setNodeZone(zone)) this.#host.mark()
   }
 
   /** Takes the addresses of the Nodes of this cluster: their DNS questions are answered. */

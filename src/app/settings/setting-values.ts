@@ -9,6 +9,7 @@ import * as z from 'zod'
 import { cidrToPrefix, familyOf, hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isDnsLabel, isDnsSubdomain } from '../../core/model/dns-name.ts'
 import { parseSelector } from '../../core/kube/label-selector.ts'
+import { isZoneName } from '../../core/model/topology.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
 import { isPort, notOneHost, splitHostPort } from './host-port.ts'
 import { FIX, Refused } from './refused.ts'
@@ -266,6 +267,15 @@ export function nodeName(found: string): string | Refused {
   return new Refused(
     'other members refuse a node name that is not a DNS name in lower case',
     `use ${nodeNameOf(found)}`
+  )
+}
+
+/** Parses the name of a zone, which is compared with endpoints[].zone of EndpointSlices. */
+export function zoneName(found: string): string | Refused {
+  if (isZoneName(found)) return found
+  return new Refused(
+    'it is no name of a zone',
+    'use at most 63 letters, digits, -, _ and ., a letter or digit first and last'
   )
 }
 

@@ -33,7 +33,8 @@ import {
   selector,
   serverAddress,
   socketPath,
-  text
+  text,
+  zoneName
 } from './setting-values.ts'
 
 /** TCP port of control connections. */
@@ -188,6 +189,11 @@ export const SETTINGS = {
     text(nodeName),
     nodeNameOf(hostname()),
     'name of this host in `meshctl peers`, a DNS name in lower case'
+  ),
+  zone: row(
+    optional(zoneName),
+    '',
+    'zone of this host, for Services with trafficDistribution; from topology.kubernetes.io/zone of its Node when empty'
   ),
   'node-address': row(
     text(ownAddress),

@@ -2,7 +2,7 @@
 // a membership: a running session gets each fact at once, and a session that starts later gets all of them with
 // `tell`.
 import type { Problem } from '../../core/catalog/catalog.ts'
-import type { Cidr, Ip, Snapshot } from '../../core/model/values.ts'
+import type { Ip, Snapshot } from '../../core/model/values.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
@@ -10,7 +10,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import { ProblemLog, sourceFaults } from '../observe/problem-log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import type { Session } from '../session/session.ts'
-import type { KubeNode, SourceOptions, SourceState } from './source.ts'
+import type { KubeNode, OwnNode, SourceOptions, SourceState } from './source.ts'
 
 /** The latest snapshot of the source, for `meshctl status` and the session. */
 export interface SourceSnapshot {
@@ -22,7 +22,7 @@ export interface SourceSnapshot {
 
 /** The callbacks of the source that this class implements. */
 type Callbacks = Required<
-  Pick<SourceOptions, 'onSnapshot' | 'onLeadership' | 'onNodePrefixes' | 'onNodes' | 'onNodeAddresses'>
+  Pick<SourceOptions, 'onSnapshot' | 'onLeadership' | 'onOwnNode' | 'onNodes' | 'onNodeAddresses'>
 >
 
 /** The facts, and the faults and metrics that follow from them. */
@@ -38,10 +38,8 @@ export class SourceFacts {
   }
   #leadership: Leadership = { leader: false }
   #nodes: readonly KubeNode[] = []
-  /**
-   * undefined: the source has not reported the prefixes of this node. It is then not known whether the node has any.
-   */
-  #nodePrefixes: readonly Cidr[] | undefined
+  /** undefined: the source has not reported this node. It is then not known whether the node has pod prefixes. */
+  #ownNode: OwnNode | undefined
   #nodeAddresses: readonly Ip[] = []
 
   constructor(options: {
@@ -74,9 +72,9 @@ export class SourceFacts {
   /** Returns the callbacks that the source calls. */
   callbacks(): Callbacks {
     return {
-      onNodePrefixes: (prefixes) => {
-        this.#nodePrefixes = prefixes
-        this.#current.session?.setNodePrefixes(prefixes)
+      onOwnNode: (node) => {
+        this.#ownNode = node
+        this.#current.session?.setOwnNode(node)
       },
       onNodes: (nodes) => {
         this.#nodes = nodes
@@ -99,7 +97,7 @@ export class SourceFacts {
    */
   tell(session: Session): void {
     session.setLeadership(this.#leadership)
-    if (this.#nodePrefixes !== undefined) session.setNodePrefixes(this.#nodePrefixes)
+    if (this.#ownNode !== undefined) session.setOwnNode(this.#ownNode)
     session.setNodeAddresses(this.#nodeAddresses)
     const { snapshot, whole } = this.#snapshot
     if (whole) session.setSnapshot(snapshot, { whole: true, changes: [] })

@@ -83,7 +83,12 @@ export interface KubeNode {
   readonly podCidrs: readonly Cidr[]
   /** False for a Node of another system, on which no agent runs. */
   readonly isLinux: boolean
+  /** The label topology.kubernetes.io/zone; '' without it. */
+  readonly zone: string
 }
+
+/** The Node that this agent runs on, as Kubernetes describes it. */
+export type OwnNode = Pick<KubeNode, 'podCidrs' | 'zone'>
 
 /** Tells of a snapshot whether it is complete, and how it differs from the one before. */
 export interface SourceState {
@@ -102,11 +107,8 @@ export interface SourceOptions {
   readonly onSnapshot: (snapshot: Snapshot, problems: readonly Problem[], state: SourceState) => void
   /** Called when this agent becomes the speaker of its cluster, and when it stops being it. */
   readonly onLeadership: (leadership: Leadership) => void
-  /**
-   * Called with the pod prefixes of the Node that this agent runs on; empty when Kubernetes gives it none, or when no
-   * Node has the name of the setting node-name.
-   */
-  readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
+  /** Called with the Node that this agent runs on; all is empty when no Node has the name of the setting node-name. */
+  readonly onOwnNode: (node: OwnNode) => void
   /** Called with all Nodes when they change. */
   readonly onNodes?: (nodes: readonly KubeNode[]) => void
   /** Called with the InternalIP addresses of all Nodes when they change. */
@@ -227,7 +229,8 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     exports: settings.mcs !== 'off',
     onNodes: (nodes) => {
       options.onNodes?.(nodes)
-      options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
+      const own = nodes.find(({ name }) => name === settings['node-name'])
+      options.onOwnNode({ podCidrs: own?.podCidrs ?? [], zone: own?.zone ?? '' })
       options.onNodeAddresses?.(nodes.flatMap(({ internalIps }) => internalIps))
     }
   })

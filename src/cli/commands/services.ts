@@ -29,7 +29,8 @@ export function addServices(program: Command): void {
     .description(
       'Lists the services of every cluster as this agent knows them. READY counts the ready endpoints, out of ' +
         'all. While none is ready, those that terminate but still serve are used as fallback. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP. ' +
-        'With a name, meshctl also shows how the annotation rhizome.io/balance divides the connections to its name in cluster.all.'
+        'With a name, meshctl also shows how the annotation rhizome.io/balance divides the connections to its name in cluster.all, ' +
+        'and, where the Service asks for endpoints of the same zone, which ones this host uses.'
     )
     .option('--cluster <name>', 'only services of this cluster')
     .option('-n, --namespace <name>', 'only services of this namespace')
@@ -53,7 +54,9 @@ export function addServices(program: Command): void {
           if (name === undefined || rendered.body === undefined || context.format === 'name') return rendered
           return {
             ...rendered,
-            body: `${rendered.body}\n\n${renderPolicies(answer, context)}`
+            body: [rendered.body, ...renderNear(answer, context), renderPolicies(answer, context)].join(
+              '\n\n'
+            )
           }
         }
       })
@@ -100,6 +103,29 @@ function filtersOf(name: string | undefined, { cluster, namespace }: Options): s
     ...(namespace === undefined ? [] : [`in namespace ${namespace}`]),
     ...(cluster === undefined ? [] : [`of cluster ${cluster}`])
   ]
+}
+
+/**
+ * For each service that asks for near endpoints: the zone of this host, which endpoints it uses and why, and a table of the ready
+ * endpoints of each zone. Services of other clusters have none: their zones count by a policy, whose table says so.
+ */
+function renderNear({ services, zone }: ServicesAnswer, context: Context): readonly string[] {
+  return services.flatMap(({ near, dnsName }) => {
+    if (near === undefined) return []
+    const which = near.nearness === 'all' ? 'all ready endpoints' : 'the ready endpoints'
+    const host = zone === undefined ? 'This host has no zone' : `This host is in zone ${zone}`
+    const table = formatTable(
+      near.zones,
+      [
+        { title: 'ZONE', value: (row) => (row.zone === '' ? '(none)' : row.zone) },
+        { title: 'READY', value: ({ ready }) => String(ready) },
+        { title: 'USED', value: ({ used }) => String(used) }
+      ],
+      context
+    )
+    const why = near.nearness === 'all' ? `, because ${near.reason}` : ` ${near.reason}`
+    return [`${host}. For ${dnsName} it uses ${which}${why}.\n${table}`]
+  })
 }
 
 /** For each service with policies, which one is in force and what it chooses, or why none is. */

@@ -2,6 +2,7 @@
 // whole objects; discover-cidrs.ts finds the cluster's prefixes with them.
 import { parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { isZoneName, ZONE_LABEL } from '../../core/model/topology.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
 
 /** The facts of one Node. */
@@ -13,6 +14,8 @@ export interface NodeFacts {
   readonly internalIps: readonly Ip[]
   /** False for a Node whose label kubernetes.io/os names another system: no agent runs there. */
   readonly isLinux: boolean
+  /** The label topology.kubernetes.io/zone; '' without it. */
+  readonly zone: string
   /** All facts as one text, so that two versions of a Node are compared cheaply. */
   readonly text: string
 }
@@ -35,12 +38,15 @@ export function readNode(object: Fields): NodeFacts {
     .filter((ip) => ip !== undefined)
   const labels = isFields(metadata['labels']) ? metadata['labels'] : {}
   const isLinux = (labels['kubernetes.io/os'] ?? 'linux') === 'linux'
+  const label = labels[ZONE_LABEL]
+  const zone = typeof label === 'string' && isZoneName(label) ? label : ''
   return {
     name,
     podCidrs,
     internalIps,
     isLinux,
-    text: JSON.stringify([name, podCidrs, internalIps, isLinux])
+    zone,
+    text: JSON.stringify([name, podCidrs, internalIps, isLinux, zone])
   }
 }
 

@@ -84,7 +84,8 @@ describe('nodes without an agent', () => {
   const node = (name: string, podCidr?: string) => ({
     name,
     podCidrs: podCidr === undefined ? [] : [podCidr as Cidr],
-    isLinux: true
+    isLinux: true,
+    zone: ''
   })
 
   it('are named with what helps in this cluster', () => {

@@ -4,6 +4,7 @@ import { servicesRoute } from '../../../src/app/admin/routes/services.ts'
 import type { AgentState } from '../../../src/app/admin/agent-state.ts'
 import { NO_TRANSLATION } from '../../../src/core/model/translation.ts'
 import type { Cidr, ClustersetExport } from '../../../src/core/model/values.ts'
+import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import { balancedServices } from '../../../src/core/view/balanced.ts'
 import { cluster, meshOf, port, service } from '../../core/dns/fixtures.ts'
 
@@ -31,7 +32,10 @@ async function conflictOf(portOfWest: number): Promise<string | undefined> {
     }
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only what the route reads
-  const state = { session } as unknown as Pick<AgentState, 'session'>
+  const state = {
+    session,
+    settings: resolveSettings({ flags: {}, env: {}, file: undefined })
+  } as unknown as Pick<AgentState, 'session' | 'settings'>
   const { balanced } = await servicesRoute(state)({})
   assert.equal(balanced?.[0]?.dnsName, 'web.shop.svc.clusterset.local')
   return balanced[0].conflict

@@ -35,7 +35,7 @@ describe('a source in a Kubernetes cluster', () => {
         isWhole = whole
       },
       onLeadership: () => undefined,
-      onNodePrefixes: () => undefined,
+      onOwnNode: () => undefined,
       termFloor: () => 1,
       siteFacts: () => undefined,
       log: createLog({ 'log-level': 'error', 'log-format': 'text' })
@@ -76,7 +76,7 @@ describe('the prefixes that a cluster reports', () => {
       catalogOptions: () => ({}),
       onSnapshot: () => undefined,
       onLeadership: () => undefined,
-      onNodePrefixes: () => undefined,
+      onOwnNode: () => undefined,
       termFloor: () => 1,
       siteFacts: () => undefined,
       log: createLog({ 'log-level': 'error', 'log-format': 'text' })
@@ -155,7 +155,7 @@ spec: { clusterIP: ${ip}, ports: [{ port: 80 }] }
         catalogOptions: () => ({}),
         onSnapshot: (_snapshot, _problems, state) => told.push(state),
         onLeadership: () => undefined,
-        onNodePrefixes: () => undefined,
+        onOwnNode: () => undefined,
         termFloor: () => 1,
         siteFacts: () => undefined,
         log: createLog({ 'log-level': 'error', 'log-format': 'text' })

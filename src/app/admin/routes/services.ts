@@ -1,10 +1,13 @@
 // GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
 // services outside the certificate of their cluster are not in it.
 import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
-import type { BalancedRow, UnbalancedRow, UnusedPolicyRow } from '../../../api/balanced-row.ts'
+import type { BalancedRow, NearRow, UnbalancedRow, UnusedPolicyRow } from '../../../api/balanced-row.ts'
 import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.ts'
+import { useOf } from '../../../core/host/endpoint-use.ts'
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
+import { chooseNearOwn } from '../../../core/host/zone-choice.ts'
 import { namedClusters } from '../../../core/model/balance-policy.ts'
+import { NOWHERE, type Place } from '../../../core/model/topology.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
 import { conflictText } from '../../../core/mcs/export-conditions.ts'
 import { clustersetDomain, clustersetKey, isClustersetKey, serviceDomain } from '../../../core/model/zones.ts'
@@ -17,32 +20,37 @@ import {
 } from '../../../core/view/balanced.ts'
 import { clustersetServices } from '../../../core/view/clusterset.ts'
 import type { MeshView, ServiceView } from '../../../core/view/view.ts'
+import { balancesOwn } from '../../host/desired-host.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
+import type { Settings } from '../../settings/settings.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import { meshIpsField } from '../translated-field.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** Returns the handler. Errors: AppError NOT_JOINED. */
-export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers['services'] {
-  return async () => services(requireSession(state.session))
+export function servicesRoute(state: Pick<AgentState, 'session' | 'settings'>): AdminHandlers['services'] {
+  return async () => services(requireSession(state.session), state.settings)
 }
 
 /**
  * All services of the view, cluster by cluster, in the order of the view. The view has the real addresses of the own cluster, so
  * those that other clusters use are added where they differ.
  */
-function services(session: Session): Body<ServicesAnswer> {
+function services(session: Session, settings: Settings): Body<ServicesAnswer> {
   const view = session.control.view()
+  const facts = session.balancing.facts()
+  const { place = NOWHERE } = facts
+  const isBalanced = (cluster: ClusterName): boolean => cluster === view.self && balancesOwn(settings)
   const { translation } = session.membership
   const rows = [...view.clusters.values()].flatMap((cluster) =>
     [...cluster.services.values()].map((service) => ({
       ...serviceRow(cluster.name, service),
-      ...(cluster.name === view.self ? meshIpsField(service, translation) : {})
+      ...(cluster.name === view.self ? meshIpsField(service, translation) : {}),
+      ...(isBalanced(cluster.name) ? nearField(service, place) : {})
     }))
   )
-  const facts = session.balancing.facts()
   const known = session.balancing.services()
   const conflicts = conflictsOf(view)
   const balanced = [...known.values()].map((each) => balancedRow(each, { facts, conflicts }, view))
@@ -50,8 +58,28 @@ function services(session: Session): Body<ServicesAnswer> {
   return {
     services: rows,
     ...(balanced.length > 0 && { balanced }),
-    ...(unbalanced.length > 0 && { unbalanced })
+    ...(unbalanced.length > 0 && { unbalanced }),
+    ...(place.zone !== '' && { zone: place.zone })
   }
+}
+
+/** Which endpoints of a service of the own cluster this host uses; nothing where the Service does not ask for near ones. */
+function nearField(view: ServiceView, place: Place): { readonly near?: NearRow } {
+  const { nearness, reason, slices } = chooseNearOwn(view, place)
+  if (reason === undefined) return {}
+  const zones = new Map<string, { ready: number; used: number }>()
+  const count = (all: ServiceView['slices'], what: 'ready' | 'used'): void => {
+    for (const endpoint of all.flatMap(({ endpoints }) => endpoints)) {
+      if (useOf(endpoint, view.service) !== 'ready') continue
+      const counts = zones.get(endpoint.zone ?? '') ?? { ready: 0, used: 0 }
+      counts[what]++
+      zones.set(endpoint.zone ?? '', counts)
+    }
+  }
+  count(view.slices, 'ready')
+  count(slices, 'used')
+  const rows = [...zones].sort(([a], [b]) => (a < b ? -1 : 1)).map(([zone, counts]) => ({ zone, ...counts }))
+  return { near: { nearness, reason, zones: rows } }
 }
 
 /**
