@@ -8,7 +8,7 @@ import { BUNDLE_OPTIONS } from './bundle-options.ts'
 const SOURCES = [
   'test/demo/pod.ts',
   'test/lab/guest/*.ts',
-  'test/lab/support/{held-connections,host-process,lb-traffic,short-connections}.ts',
+  'test/lab/support/{held-connections,host-process,lb-traffic,short-connections,slow-path}.ts',
   'test/maelstrom/main.ts'
 ]
 

@@ -13,6 +13,7 @@ export type TestProgram =
   | 'lab/support/host-process'
   | 'lab/support/lb-traffic'
   | 'lab/support/short-connections'
+  | 'lab/support/slow-path'
   | 'maelstrom/main'
 
 /** The folder that test/run names. Not for `make coverage`: what of the sources a bundle runs cannot be counted. */

@@ -97,7 +97,8 @@ export class Balancing {
     const measured = new Map<ClusterName, number | undefined>()
     for (const cluster of view.clusters.values()) {
       if (cluster.name === view.self) continue
-      const rtts = gatewaysOf(cluster).flatMap(({ origin }) => tunnels.of(origin)?.rttMs ?? [])
+      // The least of the last 15 s would show a fast moment for 15 s, which is longer than a change has to last.
+      const rtts = gatewaysOf(cluster).flatMap(({ origin }) => tunnels.of(origin)?.medianRttMs ?? [])
       measured.set(cluster.name, rtts.length === 0 ? undefined : Math.min(...rtts))
     }
     this.#rtts = steadyRtts(this.#rtts, measured, monotonicMs())

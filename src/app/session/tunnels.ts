@@ -25,6 +25,8 @@ import type { Answers } from '../paths/tunnel-paths.ts'
 export type Tunnel = TunnelState & {
   /** The least of the latest round trips through the tunnel, milliseconds; undefined: not measured. */
   readonly rttMs: number | undefined
+  /** Their median; undefined: not measured. */
+  readonly medianRttMs: number | undefined
   /** The counters of WireGuard; undefined: it has no such peer, a gateway carries it, or they could not be read. */
   readonly stats: PeerStats | undefined
   /** Bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
@@ -190,6 +192,7 @@ export class Tunnels {
     const tunnel: Tunnel = {
       ...state,
       rttMs: result?.rttMs,
+      medianRttMs: result?.medianRttMs,
       stats: isCarried ? undefined : withoutCarrier(stats),
       pathMtu: result?.path?.found,
       isBelowMtu: result?.path?.verdict === 'below',

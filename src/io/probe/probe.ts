@@ -55,6 +55,8 @@ export interface ProbeResult {
   readonly lastRefusalMs: number | undefined
   /** The least of the last round trips, in milliseconds; undefined before the first reply. */
   readonly rttMs: number | undefined
+  /** The median of the last round trips, which a few fast or slow ones do not move; undefined before the first reply. */
+  readonly medianRttMs: number | undefined
   /** Requests sent since the latest reply or refusal. */
   readonly unanswered: number
   /** State of the search for the path MTU; undefined while the MTU of the tunnel is unknown. */
@@ -220,6 +222,7 @@ class Target {
       lastReplyMs: this.#lastReplyMs,
       lastRefusalMs: this.#lastRefusalMs,
       rttMs: this.#rtts.length === 0 ? undefined : Math.min(...this.#rtts),
+      medianRttMs: this.#rtts.toSorted((a, b) => a - b)[Math.floor(this.#rtts.length / 2)],
       unanswered: this.#unanswered,
       path: this.#path
     }

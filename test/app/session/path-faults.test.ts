@@ -45,6 +45,7 @@ const viewOf = (...others: readonly ClusterView[]): MeshView => ({
 const tunnel = (more: Partial<Tunnel>): Tunnel => ({
   ...({ state: 'up' } as const),
   rttMs: undefined,
+  medianRttMs: undefined,
   stats: undefined,
   pathMtu: undefined,
   isBelowMtu: false,

@@ -200,6 +200,7 @@ const SILENT: ProbeResult = {
   lastReplyMs: undefined,
   lastRefusalMs: undefined,
   rttMs: undefined,
+  medianRttMs: undefined,
   unanswered: 20,
   path: undefined
 }
