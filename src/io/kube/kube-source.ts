@@ -15,7 +15,7 @@ import {
   type ExportPolicy
 } from '../../core/catalog/export-policy.ts'
 import { MCS_GROUP } from '../../core/catalog/read-export.ts'
-import { fieldsAt } from '../../core/kube/kube-api.ts'
+import { fieldsAt, textAt } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import {
   LiveCatalog,
@@ -141,7 +141,9 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
     namespaces: follow('namespaces', {
       path: '/api/v1/namespaces',
       onPut: ({ name }, object) => {
-        namespaces.add(name)
+        // The API server takes no new object into a namespace that is being deleted, which can last.
+        if (textAt(object, 'metadata', 'deletionTimestamp') === undefined) namespaces.add(name)
+        else namespaces.delete(name)
         live.setNamespace(name, askedToExport(object))
       },
       onDelete: ({ name }) => {

@@ -324,6 +324,15 @@ describe('a Kubernetes source', () => {
     assert.deepEqual(names(), ['web'])
   })
 
+  it('has no namespace that is being deleted, as the API server takes no object into it', async () => {
+    await startWatching()
+    const has = (): boolean => source?.multicluster.hasNamespace('shop') === true
+    assert.equal(has(), true)
+    api.put(NAMESPACES, { metadata: { name: 'shop', deletionTimestamp: '2026-01-01T00:00:00Z' } })
+    await eventually(() => !has())
+    assert.deepEqual(names(), ['web'])
+  })
+
   it('exports by policy, namespace annotation and service annotation, live', async () => {
     await startWatching({
       policy: { unmarked: 'keep', namespaces: [], exceptNamespaces: [], selector: [] }
