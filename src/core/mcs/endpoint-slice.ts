@@ -20,6 +20,7 @@ import type { MeshView } from '../view/view.ts'
 const MANAGER = 'rhizome-mcs'
 const SERVICE_LABEL = 'multicluster.kubernetes.io/service-name'
 const CLUSTER_LABEL = 'multicluster.kubernetes.io/source-cluster'
+const LOCAL_SERVICE_LABEL = 'kubernetes.io/service-name'
 const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by'
 /** A digest of ports and endpoints, so that this agent keeps none of them. */
 const DIGEST = 'rhizome.io/import'
@@ -144,15 +145,23 @@ export function readSlice(object: Fields): HeldSlice {
   }
 }
 
-/** Whether the object is not as it should be. */
+/** Whether the object is not as it should be. Labels of others stay, so that no two programs set each other back. */
 export function sliceDiffers(want: MirroredSlice, have: HeldSlice): boolean {
-  return have.digest !== want.digest || have.found !== want.digest || !sameData(have.labels, want.labels)
+  return (
+    have.digest !== want.digest || have.found !== want.digest || !sameData(have.labels, labelsOf(want, have))
+  )
+}
+
+/** Our labels and those that others have added, but not the one that would make it an endpoint of a Service (invariant 2). */
+function labelsOf(want: MirroredSlice, have: HeldSlice | undefined): Readonly<Record<string, string>> {
+  const { [LOCAL_SERVICE_LABEL]: _, ...others } = have?.labels ?? {}
+  return { ...others, ...want.labels }
 }
 
 /** The call that makes the object, or changes the one that was read. */
 export function putSlice(want: MirroredSlice, have: HeldSlice | undefined): KubeCall {
-  const { namespace, name, labels, digest, fields } = want
-  const metadata = { namespace, name, labels, annotations: { [DIGEST]: digest } }
+  const { namespace, name, digest, fields } = want
+  const metadata = { namespace, name, labels: labelsOf(want, have), annotations: { [DIGEST]: digest } }
   const body = { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', ...fields }
   if (have === undefined) return { method: 'POST', path: folderOf(namespace), body: { ...body, metadata } }
   const { resourceVersion } = have

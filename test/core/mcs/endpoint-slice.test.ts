@@ -181,6 +181,17 @@ describe('endpoint slices of imports', () => {
     }
   })
 
+  it('keep labels that another program has added, which is no difference, also when their endpoints change', () => {
+    const parts = (address: string) => ({ west: [{ ports: [HTTP], endpoints: [endpoint(address)] }] })
+    const server = new Server()
+    follow(server, mesh(parts('10.11.0.1')))
+    const label = () => fieldsAt([...server.objects.values()][0], 'metadata', 'labels')
+    Object.assign(label(), { 'policy.example.com/checked': 'yes' })
+    assert.equal(follow(server, mesh(parts('10.11.0.1'))), 0)
+    assert.equal(follow(server, mesh(parts('10.11.0.2'))), 1)
+    assert.equal(label()['policy.example.com/checked'], 'yes')
+  })
+
   it('stay while their cluster has not told its whole catalogue, and go with its export or membership', () => {
     const server = new Server()
     follow(server, mesh({ west: [{ ports: [HTTP], endpoints: [endpoint('10.11.0.1')] }] }))
