@@ -3,7 +3,7 @@
 // Invariants
 //   1. A pass with an unchanged view and unchanged exports sends nothing. Every LIST_MS the imports are read again, so that
 //      changes of others are set back.
-//   2. A write that fails delays no other one; it is a fault, and is tried again after LIST_MS.
+//   2. A write that fails delays no other one; it is a fault, and is tried again after LIST_MS (writes.ts).
 import { byKey, conditionsOf, exportStatusCall, nextConditions } from '../../core/mcs/export-conditions.ts'
 import {
   applyImport,
@@ -17,7 +17,7 @@ import {
   type HeldImport,
   type ServiceImport
 } from '../../core/mcs/service-import.ts'
-import { hasStatus, listObjects, type KubeApi, type KubeCall } from '../../core/kube/kube-api.ts'
+import { listObjects, type KubeApi, type KubeCall } from '../../core/kube/kube-api.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
@@ -28,6 +28,7 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import { SliceWriter } from './slice-writer.ts'
+import { isOutdated, Writes, type Write } from './writes.ts'
 
 // Milliseconds between two looks whether something changed: an export is imported elsewhere within about this time.
 const LOOK_MS = 500
@@ -36,8 +37,9 @@ const LIST_MS = 30_000
 // Milliseconds after a list that failed.
 const RETRY_MS = 5000
 const CALL_MS = 10_000
-// Most writes of one pass, so that a first start with thousands of imports leaves the loop now and then.
-const WRITES_PER_PASS = 200
+// How often the same conditions are written to an export between two lists: after each refusal that names a newer version, but
+// not for ever against a program that changes them each time.
+const STATUS_TRIES = 3
 
 /** The mesh, as the latest pass of the agent sees it; undefined while it is in no mesh. */
 export interface ClustersetFacts {
@@ -63,9 +65,12 @@ interface MulticlusterOptions {
 /** One per process, only with a Kubernetes API. PartWatch reads its faults. */
 export class Multicluster {
   readonly #options: MulticlusterOptions
+  /** Each request has the deadline CALL_MS. */
+  readonly #api: KubeApi
   readonly #loop: Loop
   /** undefined: EndpointSlices are neither read nor written. */
   readonly #slices: SliceWriter | undefined
+  readonly #writes = new Writes(monotonicMs)
   /** The imports of the API server as last read or written; undefined: to be listed. */
   #held: Map<string, HeldImport> | undefined
   #listedMs = -Infinity
@@ -75,7 +80,8 @@ export class Multicluster {
 
   constructor(options: MulticlusterOptions) {
     this.#options = options
-    this.#slices = options.writesSlices ? new SliceWriter(options.api) : undefined
+    this.#api = withDeadline(options.api)
+    this.#slices = options.writesSlices ? new SliceWriter(this.#api) : undefined
     this.#loop = new Loop({
       act: (signal) => this.#look(signal),
       intervalMs: LOOK_MS,
@@ -98,13 +104,18 @@ export class Multicluster {
     return this.#loop.stop()
   }
 
-  /** Deletes all imports of ours; called when the last gateway of the cluster leaves the mesh. Errors: KubeError. */
+  /**
+   * Deletes all objects of ours; called when the last gateway of the cluster leaves the mesh. One that cannot be deleted keeps no
+   * other one. Errors: KubeError, the first one.
+   */
   async undo(): Promise<void> {
     const { version } = this.#options.own
     if (version === undefined) return
-    for (const each of (await this.#list(version)).values())
-      if (each.isOurs) await this.#send(deleteImport(version, each))
-    await this.#slices?.undo()
+    const imports = [...(await this.#list(version)).values()].filter(({ isOurs }) => isOurs)
+    await sendAll(this.#api, [
+      ...imports.map((each) => deleteImport(version, each)),
+      ...((await this.#slices?.deletions()) ?? [])
+    ])
     this.#held = undefined
   }
 
@@ -117,6 +128,7 @@ export class Multicluster {
       this.#held = undefined
       this.#fault = undefined
       this.#slices?.forget()
+      this.#writes.listed()
       return
     }
     const { view, addresses } = mesh
@@ -126,68 +138,76 @@ export class Multicluster {
       this.#done?.view === view && this.#done.addresses === addresses && this.#done.revision === revision
     if (this.#held !== undefined && isSame && !isDue) return
     if (this.#held === undefined || isDue) {
-      this.#held = await this.#list(version)
-      await this.#slices?.list()
+      this.#held = await this.#list(version, signal)
+      await this.#slices?.list(signal)
+      this.#writes.listed()
       this.#listedMs = monotonicMs()
     }
     const hasNamespace = (name: string): boolean => own.hasNamespace(name)
-    const { isWhole } = mesh
+    const wanted = wantedImports(view, { addresses, hasNamespace })
     const writes = [
       ...this.#exportWrites(mesh, version),
-      ...this.#importWrites(mesh, version, this.#held),
-      ...(this.#slices?.writes({ view, hasNamespace, isWhole }) ?? [])
+      ...this.#importWrites(mesh, version, { wanted, held: this.#held }),
+      ...(this.#slices?.writes({ view, hasNamespace, isWhole: mesh.isWhole }) ?? [])
     ]
-    const part = writes.slice(0, WRITES_PER_PASS)
-    let failure: unknown
-    for (const write of part) {
-      if (signal.aborted) return
-      await write().catch((error: unknown) => {
-        failure ??= error
-      })
-    }
-    failure ??= this.#slices?.failure
     // The writes are made anew of each view, so none is queued and none is lost.
-    // Failed writes wait for the next list; more writes than fit come with the next look.
-    this.#done = writes.length > part.length ? undefined : { view, addresses, revision }
+    this.#done = undefined
+    const isAll = await this.#writes.send(
+      writes,
+      () => !signal.aborted && isSpeaker() && facts() !== undefined
+    )
+    if (isAll) this.#done = { view, addresses, revision }
+    const failure = this.#writes.failure ?? foreign(wanted, this.#held)
     if (failure !== undefined) this.#failed(failure)
-    else this.#fault = undefined
+    else if (isAll) this.#fault = undefined
   }
 
   /** The conditions of this cluster's exports that differ. A conflict is no failure: the watch brings the new object. */
-  #exportWrites({ view }: ClustersetFacts, version: string): readonly (() => Promise<void>)[] {
+  #exportWrites({ view }: ClustersetFacts, version: string): readonly Write[] {
     const services = byKey(view)
     const now = this.#now()
-    return this.#options.own.exports().flatMap((each) => {
-      const next = nextConditions(each, conditionsOf(each, view, services), now)
-      return next === undefined ? [] : [() => this.#send(exportStatusCall(version, each, next))]
+    return this.#options.own.exports().flatMap((each): readonly Write[] => {
+      const conditions = conditionsOf(each, view, services)
+      const next = nextConditions(each, conditions, now)
+      if (next === undefined) return []
+      return [
+        {
+          key: `export ${each.namespace}/${each.name}`,
+          content: JSON.stringify(conditions),
+          tries: STATUS_TRIES,
+          send: () => this.#api.request(exportStatusCall(version, each, next))
+        }
+      ]
     })
   }
 
-  /** The imports that are missing, differ or are not wanted any more. Those of another author are a failure each. */
+  /** The imports that are missing, differ or are not wanted any more. Those of another author are left. */
   #importWrites(
-    { view, addresses, isWhole }: ClustersetFacts,
+    { view, isWhole }: ClustersetFacts,
     version: string,
-    held: Map<string, HeldImport>
-  ): readonly (() => Promise<void>)[] {
-    const wanted = wantedImports(view, {
-      addresses,
-      hasNamespace: (name) => this.#options.own.hasNamespace(name)
-    })
-    const puts = [...wanted].flatMap(([key, want]) => {
+    { wanted, held }: Imports
+  ): readonly Write[] {
+    const puts = [...wanted].flatMap(([key, want]): readonly Write[] => {
       const have = held.get(key)
-      if (have?.isOurs === false) return [() => Promise.reject(foreign(key))]
+      if (have?.isOurs === false) return []
       const differs = importDiffers(want, have)
-      return differs.object || differs.status ? [() => this.#put(version, want, { have, differs, held })] : []
+      if (!differs.object && !differs.status) return []
+      const send = () => this.#put(version, want, { have, differs, held })
+      return [{ key: `import ${key}`, content: JSON.stringify(want), send }]
     })
     const gone = [...held].filter(
       ([key, have]) => have.isOurs && !wanted.has(key) && isWhole && mayDelete(have, view)
     )
     return [
       ...puts,
-      ...gone.map(([key, have]) => async () => {
-        await this.#send(deleteImport(version, have))
-        held.delete(key)
-      })
+      ...gone.map(([key, have]) => ({
+        key: `import ${key}`,
+        content: '',
+        send: async () => {
+          await this.#api.request(deleteImport(version, have))
+          held.delete(key)
+        }
+      }))
     ]
   }
 
@@ -218,24 +238,15 @@ export class Multicluster {
 
   /** Sends a call, and keeps the object of the answer. */
   async #keep(held: Map<string, HeldImport>, key: string, call: KubeCall): Promise<void> {
-    const answer = await this.#options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
+    const answer = await this.#api.request(call)
     if (isFields(answer)) held.set(key, readImport(answer))
   }
 
   /** All imports of the cluster by "<namespace>/<name>", those of other authors included. */
-  async #list(version: string): Promise<Map<string, HeldImport>> {
-    const signal = AbortSignal.timeout(CALL_MS)
-    const list = await listObjects(this.#options.api, { path: importsPath(version), signal }, readImport)
+  async #list(version: string, signal?: AbortSignal): Promise<Map<string, HeldImport>> {
+    const call = { path: importsPath(version), ...(signal && { signal }) }
+    const list = await listObjects(this.#api, call, readImport)
     return new Map((list ?? []).map((each) => [`${each.namespace}/${each.name}`, each]))
-  }
-
-  /** Objects that are gone or have changed in between are no failure: the next list or event shows them. */
-  async #send(call: KubeCall): Promise<void> {
-    try {
-      await this.#options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
-    } catch (error) {
-      if (!hasStatus(error, 404) && !hasStatus(error, 409)) throw error
-    }
   }
 
   /** Keeps the fault for PartWatch, and logs it when its text is new. */
@@ -250,11 +261,39 @@ export class Multicluster {
   }
 }
 
-/** The failure of an import that is not ours (service-import.ts, invariant 1). */
-function foreign(key: string): Error {
+/** The same API server, where no request takes longer than CALL_MS: one page of a list, not the whole list. */
+function withDeadline(api: KubeApi): KubeApi {
+  return {
+    request: ({ signal, ...call }) => {
+      const deadline = AbortSignal.timeout(CALL_MS)
+      return api.request({ ...call, signal: signal ? AbortSignal.any([signal, deadline]) : deadline })
+    }
+  }
+}
+
+/** Sends all calls, and rejects with the first failure. An object that is gone or has changed is none. */
+async function sendAll(api: KubeApi, calls: readonly KubeCall[]): Promise<void> {
+  let failure: unknown
+  for (const call of calls)
+    await api.request(call).catch((error: unknown) => {
+      if (!isOutdated(error)) failure ??= error
+    })
+  if (failure !== undefined) throw failure
+}
+
+interface Imports {
+  readonly wanted: ReadonlyMap<string, ServiceImport>
+  readonly held: Map<string, HeldImport>
+}
+
+/** The failure of wanted imports that are not ours (service-import.ts, invariant 1); undefined: there is none. */
+function foreign(wanted: Imports['wanted'], held: ReadonlyMap<string, HeldImport>): AppError | undefined {
+  const [first, ...others] = [...wanted.keys()].filter((key) => held.get(key)?.isOurs === false)
+  if (first === undefined) return undefined
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`
   return new AppError(
     'FOREIGN_IMPORT',
-    `ServiceImport ${key} was made by another program, so it is not changed`,
+    `ServiceImport ${first}${more} was made by another program, so it is not changed`,
     'delete it, or set mcs to off if another implementation of the Multi-Cluster Services API runs in this cluster'
   )
 }

@@ -163,6 +163,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       // meshd: enrolment, its socket and its other servers
       'ALREADY_CHANGING',
       'FOREIGN_IMPORT',
+      'FOREIGN_SLICE',
       'LEAVE_UNFINISHED',
       'BACKUP_TOO_LARGE',
       'KEY_CHANGING',

@@ -143,13 +143,20 @@ function readyOf({ service, exporters }: ClustersetService, address: Ip | undefi
   }
 }
 
-/** Reads a ServiceImport of the API. It never throws. */
+/**
+ * Reads a ServiceImport of the API. It never throws. Of one that another author has made only the name is kept: tenants make as
+ * many as they like, of any size.
+ */
 export function readImport(object: Fields): HeldImport {
   const { clusters, conditions } = fieldsAt(object, 'status')
+  const namespace = textAt(object, 'metadata', 'namespace') ?? ''
+  const name = textAt(object, 'metadata', 'name') ?? ''
+  const isOurs = textAt(object, 'metadata', 'labels', MANAGED_BY_LABEL) === MCS_MANAGER
+  if (!isOurs) return { namespace, name, isOurs, digest: '', spec: {}, clusters: [], ready: {} }
   return {
-    namespace: textAt(object, 'metadata', 'namespace') ?? '',
-    name: textAt(object, 'metadata', 'name') ?? '',
-    isOurs: textAt(object, 'metadata', 'labels', MANAGED_BY_LABEL) === MCS_MANAGER,
+    namespace,
+    name,
+    isOurs,
     digest: textAt(object, 'metadata', 'annotations', DIGEST) ?? '',
     spec: fieldsAt(object, 'spec'),
     clusters: fieldsOf(clusters).flatMap(({ cluster }) => (typeof cluster === 'string' ? [cluster] : [])),

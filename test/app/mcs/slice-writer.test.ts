@@ -1,6 +1,8 @@
 // The writer of EndpointSlices before an API server that refuses: what fails waits, and all else goes on.
 import assert from 'node:assert/strict'
 import { SliceWriter } from '../../../src/app/mcs/slice-writer.ts'
+import { Writes } from '../../../src/app/mcs/writes.ts'
+import { explain } from '../../../src/app/observe/errors.ts'
 import type { KubeCall } from '../../../src/core/kube/kube-api.ts'
 import type { EndpointSliceValue, Ip } from '../../../src/core/model/values.ts'
 import { cluster, EXPORT, meshOf, service } from '../../core/dns/fixtures.ts'
@@ -24,7 +26,7 @@ function mesh(...names: readonly string[]) {
 /** A writer whose API server has no slice and answers writes with the status that `refuse` names, if any. */
 function writer(refuse: (path: string) => number | undefined) {
   const sent: string[] = []
-  const made = new SliceWriter({
+  const slices = new SliceWriter({
     request: async ({ method = 'GET', path, body }: KubeCall) => {
       if (method === 'GET') return { items: [] }
       const { name } = (body as { metadata: { name: string } }).metadata
@@ -34,34 +36,42 @@ function writer(refuse: (path: string) => number | undefined) {
       return body
     }
   })
-  return { made, sent }
-}
-
-async function pass(made: SliceWriter, facts: ReturnType<typeof mesh>): Promise<void> {
-  for (const write of made.writes(facts)) await write().catch(() => undefined)
+  const writes = new Writes(() => 0)
+  const list = async () => {
+    await slices.list()
+    writes.listed()
+  }
+  const pass = (facts: ReturnType<typeof mesh>) => writes.send(slices.writes(facts), () => true)
+  return { sent, writes, list, pass }
 }
 
 describe('the writer of EndpointSlices', () => {
   it('tries a refused write again after the next list only, and shows its error until then', async () => {
-    const { made, sent } = writer((path) => (path.includes('/bad.') ? 403 : undefined))
-    await made.list()
-    await pass(made, mesh('bad', 'good'))
+    const { sent, writes, list, pass } = writer((path) => (path.includes('/bad.') ? 403 : undefined))
+    await list()
+    await pass(mesh('bad', 'good'))
     assert.deepEqual(sent.splice(0), ['POST bad', 'POST good'])
-    await pass(made, mesh('bad', 'good', 'late'))
+    await pass(mesh('bad', 'good', 'late'))
     assert.deepEqual(sent.splice(0), ['POST late'])
-    assert.match(String(made.failure), /403/)
-    await made.list()
-    assert.equal(made.failure, undefined)
-    await pass(made, mesh('bad'))
+    assert.match(String(writes.failure), /403/)
+    await list()
+    assert.equal(writes.failure, undefined)
+    await pass(mesh('bad'))
     assert.deepEqual(sent, ['POST bad'])
   })
 
-  it('leaves an object of another author that has the name, which is no failure', async () => {
-    const { made, sent } = writer(() => 409)
-    await made.list()
-    await pass(made, mesh('web'))
-    await pass(made, mesh('web'))
-    assert.deepEqual(sent, ['POST web'])
-    assert.equal(made.failure, undefined)
+  it('leaves an object of another author that has the name, and names it when the next list does not show it as ours', async () => {
+    const { sent, writes, list, pass } = writer(() => 409)
+    await list()
+    await pass(mesh('web'))
+    await pass(mesh('web'))
+    assert.deepEqual(sent.splice(0), ['POST web'])
+    assert.equal(writes.failure, undefined)
+    await list()
+    await pass(mesh('web', 'late'))
+    assert.deepEqual(sent, ['POST late', 'POST web'])
+    const failure = explain(writes.failure)
+    assert.match(failure.message, /^EndpointSlice shop\/web\.west\.\w+ was made by another program/)
+    assert.match(failure.fix ?? '', /^delete it: kubectl -n shop delete endpointslice web\.west\./)
   })
 })
