@@ -11,7 +11,7 @@ import { collect, parseKey, parsePrefix, parseSeconds, quote } from '../meshd/ar
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { renderStatement } from '../meshd/statement.ts'
 import { badArgument } from '../output/errors.ts'
-import { fetchTrust, seatTable } from './trust.ts'
+import { fetchPart, seatTable } from './trust.ts'
 
 // The rights of a seat count the span of its invites in whole days. A shorter time is rounded up: `--expires 12h` gives the
 // right to invites of one day.
@@ -48,7 +48,7 @@ export function addAdmin(program: Command): void {
     .description('Lists the seats. "(here)" marks those whose key this agent holds.')
     .action(async () => {
       const context = contextOf(list, { hasTable: true })
-      print(context, await fetchTrust(context), ({ seats }) =>
+      print(context, await fetchPart(context, 'seats'), ({ seats }) =>
         context.format === 'name'
           ? { body: seats.map(({ label }) => label).join('\n') }
           : { body: seatTable(seats, context) }

@@ -19,7 +19,7 @@ import { renderStatement } from '../meshd/statement.ts'
 import { formatFields, formatTable } from '../output/table.ts'
 import { formatDuration, formatTime } from '../output/units.ts'
 import { cancelGateways, inviteGateway } from './invite-gateway.ts'
-import { fetchTrust } from './trust.ts'
+import { fetchPart } from './trust.ts'
 
 /** The flags of `invite create`. */
 interface Options extends Omit<RealPrefixOptions, 'translate'> {
@@ -84,7 +84,7 @@ function addList(invite: Command): void {
     )
     .action(async () => {
       const context = contextOf(command, { hasTable: true })
-      print(context, await fetchTrust(context), ({ invites }) =>
+      print(context, await fetchPart(context, 'invites'), ({ invites }) =>
         context.format === 'name'
           ? { body: invites.map(({ cluster }) => cluster).join('\n') }
           : {

@@ -11,7 +11,7 @@ import { readSecretFile, writeSecretFile } from '../meshd/secret-file.ts'
 import { sentence } from '../meshd/statement.ts'
 import { badArgument } from '../output/errors.ts'
 import { formatFields } from '../output/table.ts'
-import { fetchTrust, rootsText } from './trust.ts'
+import { fetchPart, rootsText } from './trust.ts'
 
 /** Milliseconds. meshd derives the key of the file with scrypt, which takes about a second; twice for an export. */
 const TIMEOUT_MS = 60_000
@@ -54,7 +54,7 @@ export function addRoot(program: Command): void {
     .description('Says how many root keys there are, how many must sign, and whether this agent holds them.')
     .action(async () => {
       const context = contextOf(status)
-      print(context, await fetchTrust(context), (answer) => ({
+      print(context, await fetchPart(context, 'roots'), (answer) => ({
         body: formatFields([['Roots', rootsText(answer)]])
       }))
     })

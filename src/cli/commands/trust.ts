@@ -40,7 +40,9 @@ export function addTrust(program: Command): void {
     )
     .action(async () => {
       const context = contextOf(log, { hasTable: true })
-      print(context, await fetchTrust(context), (answer) => renderLog(answer.statements, context))
+      print(context, await fetchPart(context, 'statements'), ({ statements }) =>
+        renderLog(statements, context)
+      )
     })
   addExamples(trust, [
     ['Who may do what, and what does not stand', 'meshctl trust status'],
@@ -56,12 +58,23 @@ export function addTrust(program: Command): void {
   addExamples(log, [['What was signed by whom', 'meshctl trust log']])
 }
 
-/**
- * Asks meshd for the trust set; `admin list`, `invite list` and `root status` show parts of it. The answer has no secrets.
- * Errors of meshd: NOT_JOINED (exit code 4).
- */
-export function fetchTrust(context: Context): Promise<TrustAnswer> {
+/** Asks meshd for the trust set. The answer has no secrets. Errors of meshd: NOT_JOINED (exit code 4). */
+function fetchTrust(context: Context): Promise<TrustAnswer> {
   return context.client.request(ENDPOINTS.trust, { field: 'clusters', doing: 'reading the trust set' })
+}
+
+/**
+ * The one part of the trust set that a command is about: `admin list`, `invite list`, `root status` and `trust log` print no
+ * other one, also with -o json. Errors: those of `fetchTrust`.
+ */
+export async function fetchPart<K extends keyof TrustAnswer>(
+  context: Context,
+  part: K
+): Promise<Pick<TrustAnswer, 'apiVersion' | K>> {
+  const answer = await fetchTrust(context)
+  // TypeScript takes a computed key for any string.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  return { apiVersion: answer.apiVersion, [part]: answer[part] } as Pick<TrustAnswer, 'apiVersion' | K>
 }
 
 /**
@@ -97,7 +110,7 @@ function renderStatus(answer: TrustAnswer, context: Context): Rendered {
  * One line about the roots: "1 of 1 sign; none here". Keys that are here should be in a file only, so the line names the
  * command that puts them there; keys in no file yet are one disk away from being lost.
  */
-export function rootsText({ roots }: TrustAnswer): string {
+export function rootsText({ roots }: Pick<TrustAnswer, 'roots'>): string {
   const { k, number, held, exported, inMemory = 0, inFiles = [] } = roots
   const signs = `${k} of ${number} sign`
   if (held === 0) return `${signs}; none here`

@@ -66,6 +66,19 @@ describe('meshctl trust, admin, decide, root and invite list', () => {
     )
   })
 
+  it('-o json prints the part of the trust set that the command is about, and no other', async () => {
+    for (const [args, part] of [
+      ['invite list', 'invites'],
+      ['admin list', 'seats'],
+      ['root status', 'roots'],
+      ['trust log', 'statements']
+    ] as const) {
+      const { stdout } = await cli(...args.split(' '), '-o', 'json')
+      const { apiVersion: _, ...rest } = JSON.parse(stdout)
+      assert.deepEqual(rest, { [part]: TRUST[part] }, args)
+    }
+  })
+
   it('-o name of an empty list prints nothing', async () => {
     for (const args of [
       ['invite', 'list'],
