@@ -63,6 +63,7 @@ export class Invitations {
         hostNetworks: ownAddresses(),
         around,
         replaced,
+        balancePrefix: session.balancing.prefix,
         alsoHeld: heldInMesh(session, replaced?.name)
       })
       return made.identity

@@ -90,6 +90,8 @@ interface InviteOptions {
   readonly replaced?: ReplacedCluster | undefined
   /** Prefixes of members that the view does not show, because this cluster translates its addresses. Default: none. */
   readonly alsoHeld?: readonly Held[]
+  /** The prefix of the setting balance-cidr. undefined: it is not compared. */
+  readonly balancePrefix?: Cidr
 }
 
 /** What the invite gives to the cluster. */
@@ -203,13 +205,15 @@ function chosenPrefixes(
     ...hostNetworks,
     ...held.map(({ prefix }) => prefix),
     ...real.podPrefixes,
-    ...real.servicePrefixes
+    ...real.servicePrefixes,
+    ...(options.balancePrefix === undefined ? [] : [options.balancePrefix])
   ]
   const prefixes = choosePrefixes(withDefaults(request, replaced), taken, { within, like: real })
   // The join would refuse what cannot be paired.
   translatedPrefixes(real, prefixes)
   const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
   refuseOverlaps(all, held)
+  refuseBalanced(all, options)
   const names = { from: replaced?.name, to: cluster }
   const renamed = around && { ...around, outers: outersRenamed(around.outers, names) }
   const inMesh = alsoHeld.length > 0 ? alsoHeld : held
@@ -280,6 +284,12 @@ function withDefaults(
  */
 function refuseTakenName(cluster: ClusterName, view: MeshView): void {
   if (!view.clusters.has(cluster)) return
+  if (cluster === view.self)
+    throw new AppError(
+      'NAME_TAKEN',
+      `cluster: ${cluster} is the cluster of this agent, so it needs no invite`,
+      'for one more gateway of this cluster, run `meshctl invite --gateway` (in Kubernetes, a gateway needs none); for another cluster, choose another name; to give this cluster a new key, run `meshctl key rotate --cluster`'
+    )
   throw new AppError(
     'NAME_TAKEN',
     `cluster: the name ${cluster} is taken by a member of this mesh`,
@@ -320,6 +330,23 @@ function refuseOverlaps(prefixes: readonly Cidr[], held: readonly Held[]): void 
       )
     }
   }
+}
+
+/**
+ * Refuses prefixes that share addresses with those that the hosts of this cluster give to balanced services: a host of it would
+ * answer such an address itself. Errors: AppError PREFIX_OVERLAP.
+ */
+function refuseBalanced(
+  prefixes: readonly Cidr[],
+  { balancePrefix }: Pick<InviteOptions, 'balancePrefix'>
+): void {
+  const hit = prefixes.find((prefix) => balancePrefix !== undefined && cidrOverlaps(balancePrefix, prefix))
+  if (hit === undefined) return
+  throw new AppError(
+    'PREFIX_OVERLAP',
+    `prefix ${hit} overlaps ${balancePrefix}, from which this cluster gives addresses to services with a policy or a ServiceExport`,
+    'give another prefix; for a cluster that really uses this one, set balance-cidr to an unused prefix first, on all agents of all clusters'
+  )
 }
 
 /**

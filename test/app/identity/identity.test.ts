@@ -95,10 +95,14 @@ describe('membership', () => {
           crypto,
           identity,
           nowMs: NOW_MS,
-          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          view: withMember(
+            viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+            viewOf('north', '10.9.0.0/16', '10.109.0.0/16')
+          ),
           bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
           seats,
-          hostNetworks: []
+          hostNetworks: [],
+          balancePrefix: '240.240.0.0/16' as Cidr
         }
       )
 
@@ -113,24 +117,38 @@ describe('membership', () => {
       assert.throws(() => inviting({ namespaces: ['shop', 'No'] }), { code: 'BAD_ARGUMENT', message: /"No"/ })
     })
 
-    it('names each way to free a name that is taken, or to take its place', () => {
+    it('says of the own cluster what its operator may mean, and names no command that is refused', () => {
       assert.throws(() => inviting({ cluster: 'west' }), {
-        fix: /`meshctl leave` in it.*`meshctl remove west` here.*`meshctl invite west --replace`/
+        code: 'NAME_TAKEN',
+        message: /west is the cluster of this agent/,
+        fix: /^(?!.*--replace).*`meshctl invite --gateway`.*`meshctl key rotate --cluster`/
+      })
+    })
+
+    it('names each way to free a name that is taken, or to take its place', () => {
+      assert.throws(() => inviting({ cluster: 'north' }), {
+        fix: /`meshctl leave` in it.*`meshctl remove north` here.*`meshctl invite north --replace`/
       })
     })
 
     const refused: readonly (readonly [what: string, act: () => unknown, code: string, message: RegExp])[] = [
       [
         'a name that is taken',
-        () => inviting({ cluster: 'west' }),
+        () => inviting({ cluster: 'north' }),
         'NAME_TAKEN',
-        /the name west is taken by a member/
+        /the name north is taken by a member/
       ],
       [
         'a prefix of a member',
         () => inviting({ podCidrs: ['10.1.128.0/17'] }),
         'PREFIX_OVERLAP',
         /10\.1\.128\.0\/17 overlaps 10\.1\.0\.0\/16 of cluster west/
+      ],
+      [
+        'the addresses of balanced services',
+        () => inviting({ podCidrs: ['240.240.128.0/17'] }),
+        'PREFIX_OVERLAP',
+        /240\.240\.128\.0\/17 overlaps 240\.240\.0\.0\/16, from which .* a policy or a ServiceExport/
       ],
       [
         'a prefix of an open invite',
@@ -490,6 +508,11 @@ describe('membership', () => {
 })
 
 const ADDRESS = `/ip4/203.0.113.11/tcp/7946/p2p/${originOf(crypto.publicKeyOf(crypto.random(32)))}`
+
+/** The first view with the cluster of the second one as a further member. */
+function withMember(view: MeshView, other: MeshView): MeshView {
+  return { ...view, clusters: new Map([...view.clusters, ...other.clusters]) }
+}
 
 function viewOf(cluster: string, pods: string, services: string): MeshView {
   const name = cluster as ClusterName
