@@ -3,7 +3,7 @@
 // Invariant (tested as a property): each operation is one difference, whose text names the object and, where both have it,
 // each field that differs with what the host has and should have.
 import type { HostOp, HostPart, HostState, Route, Vip } from './host-state.ts'
-import { UNUSABLE_MTU } from './host-ops.ts'
+import { INCOMPLETE_MTU, UNUSABLE_MTU } from './host-ops.ts'
 import { routeKey, virtualServerKey } from './normalize.ts'
 
 /** One difference of a host from what it should be. */
@@ -82,14 +82,12 @@ function textOf(op: HostOp, have: HostState): string {
 }
 
 const VIP_ROUTE = 'the local route of the service prefix'
-// The least MTU of a tunnel (RFC 8200). The edge reports a lower one for a device that is not whole (io/host/tunnel).
-const MTU_MIN = 1280
 
 function tunnelText(want: NonNullable<HostState['tunnel']>, have: HostState['tunnel']): string {
   if (have === undefined) return `the tunnel device ${want.device} is missing`
   if (have.mtu === UNUSABLE_MTU)
     return `the tunnel device ${want.device} is down, or lacks the mark of its packets`
-  if (have.mtu < MTU_MIN) return `the tunnel device ${want.device} lacks an address`
+  if (have.mtu === INCOMPLETE_MTU) return `the tunnel device ${want.device} lacks an address`
   return `the tunnel device ${want.device} differs: ${fieldsText(want, have)}`
 }
 

@@ -103,6 +103,9 @@ export function lacking(
 /** MTU (bytes) of an observed tunnel device that is down or lacks our mark: the device exists but cannot be used. */
 export const UNUSABLE_MTU = 0
 
+/** MTU of an observed tunnel device that lacks an address: it carries traffic, but is not as desired. No device has it. */
+export const INCOMPLETE_MTU = 1
+
 /**
  * Returns whether an operation must wait for something that could not be made. Traffic from the tunnel is accepted
  * only behind the filter, and a service address is made local only where the filter keeps it from processes of this

@@ -71,6 +71,8 @@ describe('drift', () => {
     ])
     assert.match(textsOf({ ...WANT, tunnel: { ...WANT.tunnel, mtu: 0 } })[0] ?? '', /wg0 is down/)
     assert.match(textsOf({ ...WANT, tunnel: { ...WANT.tunnel, mtu: 1 } })[0] ?? '', /wg0 lacks an address/)
+    const low = textsOf({ ...WANT, tunnel: { ...WANT.tunnel, mtu: 900 } })[0] ?? ''
+    assert.match(low, /mtu is 900, and should be 1420/)
   })
 
   it('names what is left over', () => {

@@ -14,7 +14,7 @@
 //      that lacks an address is observed with INCOMPLETE_MTU: it carries traffic but is not as desired. The operation
 //      setTunnel repairs all three.
 import type { PeerStats, Tunnel, WireguardPeer } from '../../../../core/host/host-state.ts'
-import { UNUSABLE_MTU } from '../../../../core/host/host-ops.ts'
+import { INCOMPLETE_MTU, UNUSABLE_MTU } from '../../../../core/host/host-ops.ts'
 import type { Ip, WireguardKey } from '../../../../core/model/values.ts'
 import { HostError } from '../../errors.ts'
 import type { Run } from '../../ports.ts'
@@ -278,9 +278,6 @@ class Wireguard implements TunnelPort {
     })
   }
 }
-
-/** Bytes. The MTU that `observe` reports for invariant 5. No desired tunnel has it, so the plan sets the tunnel. */
-const INCOMPLETE_MTU = 1
 
 /** 32 zero bytes: the key that `observe` reports for a device without a key. No desired tunnel has this key. */
 const NO_KEY = `${'A'.repeat(43)}=` as WireguardKey
