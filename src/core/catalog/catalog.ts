@@ -375,9 +375,9 @@ function isInside(ip: Ip, prefixes: readonly Cidr[]): boolean {
   return prefixes.some((prefix) => cidrContains(prefix, ip))
 }
 
-function problemOf(item: Item, reading: Fault): Problem {
+function problemOf(item: Item, { message, fix, level = 'error', ...reading }: Fault): Problem {
   const where = item.where === undefined ? reading.where : `${item.where}, ${reading.where}`
-  return { file: item.file, where, message: reading.message, fix: reading.fix, level: 'error' }
+  return { file: item.file, where, message, fix, level }
 }
 
 function placeOf({ item }: Pick<Placed<unknown>, 'item'>): {

@@ -1,5 +1,6 @@
 // Finds objects whose kind or apiVersion is nearly one of those that the mesh reads, for read-object.ts.
 import { quote, type Fault } from '../model/field-check.ts'
+import { MCS_GROUP, MCS_VERSIONS } from './read-export.ts'
 import { nearest } from '../model/nearest.ts'
 
 /** The kinds that the mesh reads, with their apiVersion for hints. */
@@ -7,6 +8,25 @@ const OUR_KINDS: Readonly<Record<string, string>> = {
   Service: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
   Endpoints: 'v1'
+}
+
+/**
+ * A fault for an object of a Multi-Cluster Services API that nothing here reads, although its author expects that it does:
+ * a ServiceImport, which follows from the exports of other clusters, and a ServiceExport of another implementation's group.
+ */
+export function unreadExport(kind: string, apiVersion: string): Fault | undefined {
+  if (kind === 'ServiceImport')
+    return {
+      where: 'kind',
+      message: 'a ServiceImport has no effect: services that other clusters export need none here',
+      fix: 'remove it; to export a Service of this cluster, write a ServiceExport of its name'
+    }
+  if (kind !== 'ServiceExport') return undefined
+  return {
+    where: 'apiVersion',
+    message: `a ServiceExport with apiVersion ${quote(apiVersion)} has no effect`,
+    fix: `use ${MCS_GROUP}/${MCS_VERSIONS[0]}`
+  }
 }
 
 /**

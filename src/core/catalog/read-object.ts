@@ -14,7 +14,7 @@ import type {
   ServicePort,
   ServiceValue
 } from '../model/values.ts'
-import { typoIn } from './mistyped-kind.ts'
+import { typoIn, unreadExport } from './mistyped-kind.ts'
 import { withBalance } from './read-balance.ts'
 import {
   MCS_GROUP,
@@ -45,6 +45,8 @@ export type Reading =
       readonly where: string
       readonly message: string
       readonly fix: string
+      /** Absent: an error, since the object would be published without it. */
+      readonly level?: 'error' | 'warning'
       /** The record key that the object would have had, where its names could be read. */
       readonly key?: string
     }
@@ -75,6 +77,8 @@ export function toValue(object: unknown): Reading {
   if (kind === 'EndpointSlice' && apiVersion.startsWith('discovery.k8s.io/')) return readSlice(object)
   if (kind === 'EndpointSlice') return problem(wrongVersion(apiVersion), object)
   if (kind === 'Endpoints' && apiVersion === 'v1') return problem(MALFORMED_ENDPOINTS, object)
+  const unread = unreadExport(kind, apiVersion)
+  if (unread !== undefined) return problem({ ...unread, level: 'warning' }, object)
   const typo = typoIn(kind, apiVersion)
   return typo === undefined ? { kind: 'ignored' } : problem(typo, object)
 }
@@ -375,13 +379,14 @@ function namesOf({ metadata }: Fields): readonly string[] {
 }
 
 function problem(fault: Fault, object: Fields): Reading {
-  const { where, message, fix } = fault
+  const { where, message, fix, level } = fault
   const key = keyOfObject(object['kind'], namesOf(object))
   return {
     kind: 'problem',
     where: `${titleOf(object)}: ${where}`,
     message,
     fix,
+    ...(level && { level }),
     ...(key === undefined ? {} : { key })
   }
 }

@@ -10,6 +10,8 @@ export interface Fault {
   readonly where: string
   readonly message: string
   readonly fix: string
+  /** Absent: an error. */
+  readonly level?: 'error' | 'warning'
 }
 
 /** A mapping whose values are not checked yet. */

@@ -50,6 +50,36 @@ function valueOf(object: unknown) {
   return assert.fail(JSON.stringify(reading))
 }
 
+/** What a folder with this one object says. */
+const problemsOf = (object: object) => catalog(readObject(object, { file: 'a.yaml' })).problems
+
+describe('objects of a Multi-Cluster Services API that have no effect', () => {
+  const of = (kind: string, apiVersion: string) =>
+    problemsOf({ apiVersion, kind, metadata: { name: 'web', namespace: 'shop' } })
+
+  it('are warnings with the file and the fix', () => {
+    for (const [kind, apiVersion, fix] of [
+      ['ServiceImport', 'multicluster.x-k8s.io/v1alpha1', /^remove it; to export .* ServiceExport/],
+      ['ServiceImport', 'net.gke.io/v1', /^remove it/],
+      ['ServiceExport', 'net.gke.io/v1', /^use multicluster\.x-k8s\.io\/v1beta1$/]
+    ] as const) {
+      const [problem, ...others] = of(kind, apiVersion)
+      assert.deepEqual(others, [])
+      assert.equal(problem?.level, 'warning')
+      assert.equal(problem.file, 'a.yaml')
+      assert.match(problem.where ?? '', new RegExp(`^${kind} shop/web: `))
+      assert.match(problem.fix ?? '', fix)
+    }
+  })
+
+  it('do not include a ServiceExport of the standard', () => {
+    assert.deepEqual(
+      of('ServiceExport', 'multicluster.x-k8s.io/v1alpha1').filter(({ fix }) => fix?.startsWith('use ')),
+      []
+    )
+  })
+})
+
 describe('a Service', () => {
   it('has the policy of its annotation, in one line', () => {
     const annotated = service({}, { annotations: { 'rhizome.io/balance': 'only=east;\n  nearest\n' } })
@@ -366,8 +396,7 @@ describe('a catalog', () => {
       ['HorizontalPodAutoscaler', 'autoscaling/v2'],
       ['PodDisruptionBudget', 'policy/v1'],
       ['Ingress', 'networking.k8s.io/v1'],
-      ['ServiceCIDR', 'networking.k8s.io/v1'],
-      ['ServiceImport', 'multicluster.x-k8s.io/v1alpha1']
+      ['ServiceCIDR', 'networking.k8s.io/v1']
     ] as const)
       assert.equal(read1(kind, apiVersion).kind, 'ignored', `${kind} ${apiVersion}`)
   })
