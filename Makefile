@@ -79,6 +79,9 @@ soak: node_modules/.package-lock.json ## thousands of storms, then hostile peers
 	@node build/bundle.ts
 	HOSTILE_SCALE='$(or $(HOSTILE_SCALE),10)' DIST_IS_BUILT=1 $(MOCHA) --timeout 3600000 test/hostile/hostile.test.ts
 
+reference: node_modules/.package-lock.json ## make docs/reference.md, the table of settings and metrics
+	node build/reference.ts
+
 manifests: node_modules/.package-lock.json ## make deploy/manifests from the chart (needs Go: Helm is built once)
 	node build/manifests.ts
 
@@ -86,4 +89,4 @@ clean: ## remove what was built, and what a broken run of the demo or the tests 
 	@if [ -d node_modules ]; then node test/lab/support/sweep.ts; fi
 	rm -rf dist dist.* coverage
 
-.PHONY: help gen build types lint unit check demo lab conformance test coverage bench sim soak manifests clean
+.PHONY: help gen build types lint unit check demo lab conformance test coverage bench sim soak manifests clean reference
