@@ -1,7 +1,8 @@
 // One real API server, read by CoreDNS with its own kubernetes plugin and by us: the same questions to both, whole answers compared.
 import assert from 'node:assert/strict'
 
-import { catalog, readObject } from '../../src/core/catalog/catalog.ts'
+import { catalog } from '../../src/core/catalog/catalog.ts'
+import { readObject } from '../../src/core/catalog/folder-policy.ts'
 import { endpointLabel } from '../../src/core/dns/service-names.ts'
 import { createNames } from '../../src/core/dns/names.ts'
 import { reverseZones } from '../../src/core/coredns/reverse-zones.ts'

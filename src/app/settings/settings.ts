@@ -93,7 +93,7 @@ export const SETTINGS = {
   export: row(
     choice(['all', 'marked']),
     'all',
-    'which Services of Kubernetes are exported; marked = those annotated rhizome.io/export: "true"'
+    'which Services are exported; marked = those with a ServiceExport or the annotation rhizome.io/export: "true"'
   ),
   'export-namespaces': row(
     list(dnsLabel, NAMESPACES_MAX),

@@ -155,6 +155,7 @@ async function openFolder({
     folder: settings.manifests,
     memory: join(settings['state-dir'], 'manifests'),
     catalogOptions,
+    policy: exportPolicy(settings),
     onSnapshot: (snapshot, problems, { whole }) => {
       const before = told
       told = snapshot

@@ -8,9 +8,9 @@ import { sameData } from '../model/equal.ts'
 import type { Fault } from '../model/field-check.ts'
 import { serviceDomain } from '../model/zones.ts'
 import { homeAlias } from './home-alias.ts'
-import { expand } from './object-list.ts'
+import type { ExportMarks } from './export-policy.ts'
 import { joinExports } from './join-exports.ts'
-import { toValue, type Reading } from './read-object.ts'
+import type { Reading } from './read-object.ts'
 import {
   keyOf,
   type Cidr,
@@ -46,6 +46,8 @@ export interface Item {
   /** The place in the file: "line 12". */
   readonly where?: string
   readonly reading: Reading
+  /** Of a Service in a folder. */
+  readonly marks?: ExportMarks
 }
 /** The result of `catalog()`. The snapshot is sorted by record key. */
 interface Catalog {
@@ -75,14 +77,6 @@ export interface CatalogOptions {
    * Default: true.
    */
   readonly warnUnreachable?: boolean
-}
-
-/** The objects in one document: several for a List or a v1 Endpoints. */
-export function readObject(
-  object: unknown,
-  place: { readonly file: string; readonly where?: string }
-): Item[] {
-  return expand(object).map((each) => ({ ...place, reading: toValue(each) }))
 }
 
 /** The snapshot of a whole source. Of two objects with one name the first counts, so pass items in a stable order. */

@@ -56,6 +56,12 @@ export interface ExportFacts {
   readonly nodeLocal: boolean
 }
 
+/** What a Service of a folder says for the policy. It is kept with the object, because the settings are not known there. */
+export interface ExportMarks extends Pick<ExportFacts, 'asked'> {
+  /** For the setting export-selector. */
+  readonly labels: Fields
+}
+
 /**
  * Reads the facts from a Service object of the Kubernetes API. It never throws: malformed metadata counts as absent.
  */

@@ -8,6 +8,8 @@
 import { relative, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { catalog, type CatalogOptions, type Problem } from '../../core/catalog/catalog.ts'
+import { EXPORT_ALL, type ExportPolicy } from '../../core/catalog/export-policy.ts'
+import { leaving } from '../../core/catalog/folder-policy.ts'
 import type { Snapshot } from '../../core/model/values.ts'
 import { Loop } from '../timing/loop.ts'
 import { itemsOf, nextFileState, problemsOf, type FileState } from './file-state.ts'
@@ -34,6 +36,8 @@ interface ManifestSourceOptions {
    * checks of addresses.
    */
   readonly catalogOptions?: () => CatalogOptions
+  /** Decides which services are exported. Default: all but default/kubernetes. */
+  readonly policy?: ExportPolicy
   /** Stops the source when it is aborted. */
   readonly signal?: AbortSignal
 }
@@ -166,14 +170,16 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   /** Calls onSnapshot when the snapshot or the problems differ from the last call. */
   function publish(folderProblems: readonly Problem[]): void {
     const known = [...files.values()].sort((a, b) => (a.file < b.file ? -1 : 1))
-    const read = catalog(
+    const left = leaving(
       known.flatMap(({ state }) => itemsOf(state)),
-      options.catalogOptions?.()
+      options.policy ?? EXPORT_ALL
     )
+    const read = catalog(left.items, options.catalogOptions?.())
     const problems = [
       ...folderProblems,
       ...(memoryProblem === undefined ? [] : [memoryProblem]),
       ...known.flatMap(({ state }) => problemsOf(state)),
+      ...left.problems,
       ...read.problems
     ]
     const now = { snapshot: read.snapshot, problems }

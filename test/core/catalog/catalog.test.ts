@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import {
-  catalog,
-  changes,
-  readObject,
-  toValue,
-  type CatalogOptions
-} from '../../../src/core/catalog/catalog.ts'
+import { catalog, changes, toValue, type CatalogOptions } from '../../../src/core/catalog/catalog.ts'
+import { readObject } from '../../../src/core/catalog/folder-policy.ts'
 import { parseCidr } from '../../../src/core/model/cidr.ts'
 import { decodeValue, encodeValue } from '../../../src/core/wire/value-codec.ts'
 import { keyOf, type Cidr, type Snapshot } from '../../../src/core/model/values.ts'

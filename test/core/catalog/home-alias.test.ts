@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { catalog, readObject } from '../../../src/core/catalog/catalog.ts'
+import { catalog } from '../../../src/core/catalog/catalog.ts'
+import { readObject } from '../../../src/core/catalog/folder-policy.ts'
 import { createNames } from '../../../src/core/dns/names.ts'
 import type { Cidr, ClusterName } from '../../../src/core/model/values.ts'
 import type { ClusterView } from '../../../src/core/view/view.ts'

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { catalog, readObject, toValue } from '../../../src/core/catalog/catalog.ts'
+import { catalog, toValue } from '../../../src/core/catalog/catalog.ts'
+import { readObject } from '../../../src/core/catalog/folder-policy.ts'
 import { decodeValue, encodeValue } from '../../../src/core/wire/value-codec.ts'
 import { RECORD_BYTES_MAX } from '../../../src/core/wire/limits.ts'
 import { keyOf, type EndpointSliceValue, type Ip } from '../../../src/core/model/values.ts'
