@@ -826,6 +826,9 @@ export namespace rhizome {
                 /** Service trafficDistribution. */
                 trafficDistribution: string;
 
+                /** Service exportTo. */
+                exportTo: string[];
+
                 /**
                  * Creates a new Service instance using the specified properties.
                  * @param [properties] Properties to set
@@ -925,6 +928,9 @@ export namespace rhizome {
 
                     /** Service trafficDistribution */
                     trafficDistribution?: (string|null);
+
+                    /** Service exportTo */
+                    exportTo?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -2386,6 +2386,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [balance] Service balance
                  * @property {rhizome.mesh.v1.ClustersetExport.$Properties|null} [clusterset] Service clusterset
                  * @property {string|null} [trafficDistribution] Service trafficDistribution
+                 * @property {Array.<string>|null} [exportTo] Service exportTo
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2413,6 +2414,7 @@ export const rhizome = $root.rhizome = (() => {
                 const Service = function (properties) {
                     this.clusterIps = [];
                     this.ports = [];
+                    this.exportTo = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -2508,6 +2510,14 @@ export const rhizome = $root.rhizome = (() => {
                 Service.prototype.trafficDistribution = "";
 
                 /**
+                 * Service exportTo.
+                 * @member {Array.<string>} exportTo
+                 * @memberof rhizome.mesh.v1.Service
+                 * @instance
+                 */
+                Service.prototype.exportTo = $util.emptyArray;
+
+                /**
                  * Creates a new Service instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Service
@@ -2563,6 +2573,9 @@ export const rhizome = $root.rhizome = (() => {
                         $root.rhizome.mesh.v1.ClustersetExport.encode(message.clusterset, writer.uint32(/* id 10, wireType 2 =*/82).fork(), _depth + 1).ldelim();
                     if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution") && message.trafficDistribution !== "")
                         writer.uint32(/* id 11, wireType 2 =*/90).string(message.trafficDistribution);
+                    if (message.exportTo != null && message.exportTo.length)
+                        for (let i = 0; i < message.exportTo.length; ++i)
+                            writer.uint32(/* id 12, wireType 2 =*/98).string(message.exportTo[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2701,6 +2714,14 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.trafficDistribution;
                                 continue;
                             }
+                        case 12: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.exportTo && message.exportTo.length))
+                                    message.exportTo = [];
+                                message.exportTo.push(reader.stringVerify());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2778,6 +2799,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
                         if (!$util.isString(message.trafficDistribution))
                             return "trafficDistribution: string expected";
+                    if (message.exportTo != null && $Object.hasOwnProperty.call(message, "exportTo")) {
+                        if (!$Array.isArray(message.exportTo))
+                            return "exportTo: array expected";
+                        for (let i = 0; i < message.exportTo.length; ++i)
+                            if (!$util.isString(message.exportTo[i]))
+                                return "exportTo: string[] expected";
+                    }
                     return null;
                 };
 
@@ -2848,6 +2876,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.trafficDistribution != null)
                         if (typeof object.trafficDistribution !== "string" || object.trafficDistribution.length)
                             message.trafficDistribution = $String(object.trafficDistribution);
+                    if (object.exportTo) {
+                        if (!$Array.isArray(object.exportTo))
+                            throw $TypeError(".rhizome.mesh.v1.Service.exportTo: array expected");
+                        message.exportTo = $Array(object.exportTo.length);
+                        for (let i = 0; i < object.exportTo.length; ++i)
+                            message.exportTo[i] = $String(object.exportTo[i]);
+                    }
                     return message;
                 };
 
@@ -2871,6 +2906,7 @@ export const rhizome = $root.rhizome = (() => {
                     if (options.arrays || options.defaults) {
                         object.clusterIps = [];
                         object.ports = [];
+                        object.exportTo = [];
                     }
                     if (options.defaults) {
                         object.namespace = "";
@@ -2911,6 +2947,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.clusterset = $root.rhizome.mesh.v1.ClustersetExport.toObject(message.clusterset, options, _depth + 1);
                     if (message.trafficDistribution != null && $Object.hasOwnProperty.call(message, "trafficDistribution"))
                         object.trafficDistribution = message.trafficDistribution;
+                    if (message.exportTo && message.exportTo.length) {
+                        object.exportTo = $Array(message.exportTo.length);
+                        for (let j = 0; j < message.exportTo.length; ++j)
+                            object.exportTo[j] = message.exportTo[j];
+                    }
                     return object;
                 };
 

@@ -241,6 +241,36 @@ describe('the packet filter', () => {
     assert.deepEqual(await askRemote(udp('fd02::2')), ['ECONNREFUSED'])
   })
 
+  it('with reach: services, lets the named clusters reach an endpoint that is for them only', async () => {
+    const from = (source: string) =>
+      filterWith({
+        reach: 'services',
+        remoteSources: ['10.1.0.0/16', '10.3.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[],
+        reachableFrom: [
+          `${source} 10.2.0.1 TCP 8080`,
+          `${source} 10.2.0.2 TCP 8080`,
+          'fd01::/16 fd02::2 UDP 8080'
+        ]
+      })
+    await filter.set(from('10.1.0.0/16'), signal)
+    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), from('10.1.0.0/16'))
+    assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(udp('fd02::2')), ['fd02::2 8080 fd01::11'])
+    const others = [
+      { ...tcp('10.2.0.2'), source: '10.3.0.11' },
+      udp('10.2.0.2'),
+      tcp('10.2.0.2', { port: 8081 })
+    ]
+    for (const question of others)
+      assert.deepEqual(await askRemote(question), ['ECONNREFUSED'], JSON.stringify(question))
+    await filter.set(from('10.3.0.0/16'), signal)
+    assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['ECONNREFUSED'])
+    assert.deepEqual(await askRemote({ ...tcp('10.2.0.2'), source: '10.3.0.11' }), [
+      '10.2.0.2 8080 10.3.0.11'
+    ])
+  })
+
   it('lets a cluster that is not allowed open no connection, but answer, ping and probe', async () => {
     const barredSources = ['10.1.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[]
     const want = filterWith({ barredSources, probePort: 8080, hostEndpoints: ['10.2.0.1 TCP 8080'] })

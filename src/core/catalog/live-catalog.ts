@@ -233,7 +233,8 @@ export class LiveCatalog {
       hasService: (namespace, name) => this.#groups.get(idOf(namespace, name))?.service !== undefined,
       warnUnreachable: false
     })
-    return { snapshot, problems: snapshot.services.length > 0 ? problems : problems.slice(0, 1) }
+    const end = problems.findIndex(({ level }) => level === 'error') + 1
+    return { snapshot, problems: snapshot.services.length > 0 ? problems : problems.slice(0, end) }
   }
 
   /** The first PROBLEMS_MAX problems, and a last one with the number of the others. */

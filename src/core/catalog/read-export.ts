@@ -8,6 +8,7 @@ import { ATTRIBUTES_MAX, isAttribute, isReservedKey, type AttributeKind } from '
 import { isFields, quote, type Fault, type FieldCheck, type Fields } from '../model/field-check.ts'
 import type { Attribute, ClustersetExport, ServiceValue } from '../model/values.ts'
 import { TRAFFIC_DISTRIBUTION } from '../wire/clusterset-codec.ts'
+import { readExportTo, type ExportLimit } from './read-export-to.ts'
 
 /** The API group of the Multi-Cluster Services API. */
 export const MCS_GROUP = 'multicluster.x-k8s.io'
@@ -21,8 +22,9 @@ export type ServiceTraits = Pick<
   'ipFamilies' | 'internalTrafficPolicy' | 'trafficDistribution'
 >
 
-/** A ServiceExport: it exports the Service with its name. */
-export interface ServiceExportValue extends Pick<ClustersetExport, 'exportedAt' | 'labels' | 'annotations'> {
+/** A ServiceExport: it exports the Service with its name, to the clusters of its limit. */
+export interface ServiceExportValue
+  extends Pick<ClustersetExport, 'exportedAt' | 'labels' | 'annotations'>, ExportLimit {
   readonly namespace: string
   readonly name: string
 }
@@ -38,14 +40,16 @@ export function readExport(
   const spec = check.fields(object['spec'], 'spec')
   const labels = readAttributes(spec['exportedLabels'], 'labels', 'spec.exportedLabels')
   const annotations = readAttributes(spec['exportedAnnotations'], 'annotations', 'spec.exportedAnnotations')
+  const { limit, fault } = readExportTo(object)
   return {
     value: {
       ...names,
       exportedAt: secondsOf(metadata['creationTimestamp']),
       labels: labels.list,
-      annotations: annotations.list
+      annotations: annotations.list,
+      ...limit
     },
-    warning: labels.warning ?? annotations.warning
+    warning: fault ?? labels.warning ?? annotations.warning
   }
 }
 

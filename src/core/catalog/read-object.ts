@@ -16,6 +16,7 @@ import type {
 } from '../model/values.ts'
 import { typoIn, unreadExport } from './mistyped-kind.ts'
 import { withBalance } from './read-balance.ts'
+import { readExportTo, type ExportLimit } from './read-export-to.ts'
 import {
   MCS_GROUP,
   readExport,
@@ -33,6 +34,8 @@ export type Reading =
       readonly value: ServiceValue
       /** What counts only when the Service has a ServiceExport. A form that an earlier version has saved has none. */
       readonly traits?: ServiceTraits
+      /** The clusters that the Service itself names. */
+      readonly limit?: ExportLimit
       /** A part of the object that does not count; the rest is published. */
       readonly warning?: Fault
     }
@@ -118,8 +121,10 @@ function readService(object: Fields): Reading {
     publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false),
     ...(trafficDistribution !== '' && { trafficDistribution })
   }
+  const { limit, fault } = readExportTo(object)
+  if (fault) check.fail(fault)
   if (check.fault) return problem(check.fault, object)
-  return { ...withBalance(value, object, titleOf(object)), traits }
+  return { ...withBalance(value, object, titleOf(object)), traits, limit }
 }
 
 function readServiceExport(object: Fields): Reading {

@@ -33,9 +33,11 @@ export function splitSlice(slice: EndpointSliceValue): readonly EndpointSliceVal
 /**
  * The ports of a Service that fit into its one record. The last ones are left out, and catalog.ts warns about them.
  */
-export function portsThatFit({ ports, externalName, clusterset }: ServiceValue): ServiceValue['ports'] {
+export function portsThatFit(service: ServiceValue): ServiceValue['ports'] {
+  const { ports, externalName, clusterset, exportTo = [] } = service
   const attributes = [...(clusterset?.labels ?? []), ...(clusterset?.annotations ?? [])]
-  const carried = sum(attributes, ({ key, value }) => 9 + key.length + value.length)
+  const clusters = sum(exportTo, (name) => 2 + name.length)
+  const carried = clusters + sum(attributes, ({ key, value }) => 9 + key.length + value.length)
   let room = RECORD_BYTES_MAX - FRAME_BYTES - externalName.length - carried
   const fitting = ports.findIndex((port) => (room -= portBytes(port) + port.appProtocol.length + 3) < 0)
   return fitting < 0 ? ports : ports.slice(0, fitting)

@@ -25,10 +25,11 @@ import { innerRoutes, isUnserved, nearPeersOf, type NearPeer } from './near-peer
 import { gatewaysOf, nodeClaims, type TurnOf } from './nodes.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import { isWithin } from '../view/authorise.ts'
+import { openTo } from './reachable.ts'
 import type { PrefixPair } from '../model/translation.ts'
 import { underlayOf } from './underlay.ts'
 import { MERGED, mergedCluster, type MergedInput } from './merged-services.ts'
-import type { AgentView, ClusterView, MeshView, ServiceView } from '../view/view.ts'
+import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
 
 /** Input of `desired`. */
 export interface DesiredInput {
@@ -332,15 +333,15 @@ function reachOf(
   remote: readonly ClusterView[],
   { settings, balancer }: { readonly settings: HostSettings; readonly balancer: Balancer }
 ): {
-  readonly filter: Pick<Filter, 'reach' | 'reachable' | 'barredSources'>
+  readonly filter: Pick<Filter, 'reach' | 'reachable' | 'reachableFrom' | 'barredSources'>
   readonly leftOut: number
 } {
   const { reach = 'pods', reachClusters = [] } = settings
   const barred = remote.filter(({ name }) => reachClusters.length > 0 && !reachClusters.includes(name))
   const barredSources = barred.flatMap(({ podPrefixes }) => podPrefixes)
   if (reach === 'pods') return { filter: { barredSources }, leftOut: 0 }
-  const { endpoints, leftOut } = balancer.reachable.follow(own?.services ?? new Map<string, ServiceView>())
-  return { filter: { reach, reachable: endpoints, barredSources }, leftOut }
+  const { filter, leftOut } = openTo(remote, balancer.reachable.follow(own?.services ?? new Map()))
+  return { filter: { reach, ...filter, barredSources }, leftOut }
 }
 
 /** Returns the packet filter: what other clusters may reach here, and which service prefixes it guards. */

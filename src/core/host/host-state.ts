@@ -155,6 +155,11 @@ export interface Filter {
   /** Ready endpoints of exported services, with `reach`. The field is left out rather than empty. */
   readonly reachable?: readonly HostEndpoint[]
   /**
+   * Ready endpoints of services that are exported to some clusters only, each with a pod prefix of one of those, with
+   * `reach`. The field is left out rather than empty.
+   */
+  readonly reachableFrom?: readonly SourceEndpoint[]
+  /**
    * Parts of remoteSources that may open no connections to this cluster: the other clusters that the operator did not
    * allow. Answers to connections from here still pass, and the probe and ping. The field is left out rather than empty.
    */
@@ -176,6 +181,9 @@ export type TranslatedPrefix = `${string} ${string}`
 
 /** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */
 export type HostEndpoint = `${string} ${Protocol} ${number}`
+
+/** A source, and an endpoint that it may reach, such as "10.3.0.0/16 10.2.0.1 TCP 8080". */
+export type SourceEndpoint = `${string} ${HostEndpoint}`
 
 /** A kernel parameter and its value. */
 export interface Sysctl {

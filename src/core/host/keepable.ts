@@ -33,7 +33,11 @@ export function keepable(have: HostState, want: HostState, prefixes: readonly Ci
       ...(filter.nodeSources && { nodeSources: filter.nodeSources.filter(isIn) }),
       ...(filter.guardedVips && { guardedVips: filter.guardedVips.filter(isIn) }),
       ...(filter.hostEndpoints && { hostEndpoints: filter.hostEndpoints.filter(isEndpointIn) }),
-      ...(filter.reachable && { reachable: filter.reachable.filter(isEndpointIn) })
+      ...(filter.reachable && { reachable: filter.reachable.filter(isEndpointIn) }),
+      // A pair is "<source> <endpoint>".
+      ...(filter.reachableFrom && {
+        reachableFrom: filter.reachableFrom.filter((pair) => isEndpointIn(pair.slice(pair.indexOf(' ') + 1)))
+      })
     }
   }
 }

@@ -96,6 +96,7 @@ const OPTIONAL_LISTS = {
   overlayDevices: sortedTexts,
   containerBridges: sortedTexts,
   reachable: sortedTexts,
+  reachableFrom: sortedTexts,
   barredSources: sortedPrefixes,
   nodeSources: sortedPrefixes,
   translatedPods: sortedTexts

@@ -163,6 +163,7 @@ const SAME_FILTER: Comparison<Filter> = {
   containerBridges: sameOptionalSet,
   reach: Object.is,
   reachable: sameOptionalSet,
+  reachableFrom: sameOptionalSet,
   barredSources: sameOptionalSet,
   nodeSources: sameOptionalSet,
   translatedPods: sameOptionalSet

@@ -1,6 +1,8 @@
 // While it is not known whether `want` is complete, a host should have everything that is wanted and keep everything
 // that it has. This file computes that union.
-import type { Filter, HostState, VirtualServer, WireguardPeer } from './host-state.ts'
+import { cidrOverlaps } from '../model/cidr.ts'
+import type { Cidr } from '../model/values.ts'
+import type { Filter, HostState, SourceEndpoint, VirtualServer, WireguardPeer } from './host-state.ts'
 import {
   normalizeFilter,
   normalizeHost,
@@ -72,7 +74,31 @@ function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter
     nodeSources: [...(want.nodeSources ?? []), ...(have.nodeSources ?? [])],
     guardedVips: [...(want.guardedVips ?? []), ...(have.guardedVips ?? [])],
     hostEndpoints: [...(want.hostEndpoints ?? []), ...(have.hostEndpoints ?? [])],
-    // Without `reach` all are reachable, and the list says nothing.
-    reachable: want.reach === undefined ? [] : [...(want.reachable ?? []), ...(have.reachable ?? [])]
+    // Without `reach` all are reachable, and the lists say nothing.
+    reachable: want.reach === undefined ? [] : [...(want.reachable ?? []), ...(have.reachable ?? [])],
+    reachableFrom: want.reach === undefined ? [] : unionSources(want.reachableFrom, have.reachableFrom)
   })
+}
+
+/**
+ * Of two sources of one endpoint that overlap, as when the prefixes of a cluster have changed, only the wanted one stays: one
+ * set of nftables cannot hold both.
+ */
+function unionSources(
+  want: readonly SourceEndpoint[] = [],
+  have: readonly SourceEndpoint[] = []
+): readonly SourceEndpoint[] {
+  const wanted = new Map<string, Cidr[]>()
+  for (const [source, endpoint] of want.map(parts))
+    wanted.set(endpoint, [...(wanted.get(endpoint) ?? []), source])
+  const isFree = (pair: SourceEndpoint): boolean => {
+    const [source, endpoint] = parts(pair)
+    return !(wanted.get(endpoint) ?? []).some((prefix) => cidrOverlaps(prefix, source))
+  }
+  return [...want, ...have.filter(isFree)]
+}
+
+function parts(pair: SourceEndpoint): readonly [source: Cidr, endpoint: string] {
+  const at = pair.indexOf(' ')
+  return [pair.slice(0, at) as Cidr, pair.slice(at + 1)]
 }

@@ -124,7 +124,16 @@ export interface ServiceValue {
   readonly clusterset?: ClustersetExport
   /** spec.trafficDistribution, as in "PreferSameZone" (host/zone-choice.ts reads it); absent when it is not set. */
   readonly trafficDistribution?: string
+  /** The other clusters that see the service; absent: all. The own cluster always does. */
+  readonly exportTo?: ExportTo
 }
+
+/** Names of clusters in the order of code units, at least one and at most EXPORT_TO_MAX. */
+export type ExportTo = readonly [ClusterName, ...ClusterName[]]
+
+// A list that a person writes is far shorter. With the longest names it takes 8 KB of the 64 KiB of a record.
+/** Most clusters that an ExportTo names. */
+export const EXPORT_TO_MAX = 128
 
 /**
  * A ServiceExport (multicluster.x-k8s.io), and the fields of its Service that only the Multi-Cluster Services API needs.

@@ -307,6 +307,7 @@ function catalogueOf(
     speaker,
     prefixes,
     namespaces: cache.intern(`${cluster} namespaces`, namespaces),
+    reader: cluster === input.self ? undefined : input.self,
     version: input.version?.(speaker),
     records: () => input.records(speaker),
     record: record && ((key) => record(speaker, key)),

@@ -4,8 +4,10 @@
 // Invariants
 //   1. `services` and `refusals` are those that reading all records anew would give.
 //   2. What did not change is the same object: a service, and the map of all services.
+//   3. A service whose field exportTo does not name this agent's cluster is not in the catalogue of another cluster
+//      (docs/decisions/0078).
 import { isSliceKey, type Authorised, type Authoriser, type Prefixes, type ViewRecord } from './authorise.ts'
-import type { EndpointSliceValue, Origin, ServiceValue } from '../model/values.ts'
+import type { ClusterName, EndpointSliceValue, Origin, ServiceValue } from '../model/values.ts'
 import { mayExport, namespaceOf } from '../model/namespaces.ts'
 import { compareKeys, SortedMap, type Edit } from '../model/sorted-map.ts'
 import type { Refusal, ServiceView } from './view.ts'
@@ -16,6 +18,8 @@ interface Source {
   readonly prefixes: Prefixes
   /** Namespaces that the cluster may export; empty: all. The same list while they are equal. */
   readonly namespaces: readonly string[]
+  /** The cluster of this agent, when the catalogue is that of another: services for other clusters are left out. */
+  readonly reader: ClusterName | undefined
   /** An object that is the same as long as the speaker's records are the same; undefined: not known. */
   readonly version: object | undefined
 }
@@ -62,8 +66,8 @@ export class Catalogue {
    */
   follow(told: Told): void {
     const last = this.#last
-    const { speaker, prefixes, namespaces, version } = told
-    this.#last = { speaker, prefixes, namespaces, version }
+    const { speaker, prefixes, namespaces, reader, version } = told
+    this.#last = { speaker, prefixes, namespaces, reader, version }
     const before = last && isSameSource(last, told) ? last.version : undefined
     if (before !== undefined && before === told.version) return
     const changed = before && told.record && told.keysSince(before)
@@ -93,9 +97,9 @@ export class Catalogue {
     this.#setReasons(SortedMap.from(reasons as [string, Refusal][]))
   }
 
-  #authorise(record: ViewRecord, { prefixes, namespaces }: Told): Authorised {
+  #authorise(record: ViewRecord, { prefixes, namespaces, reader }: Told): Authorised {
     const { key } = record
-    if (mayExport(key, namespaces)) return this.#authoriser.authorise(record, prefixes)
+    if (mayExport(key, namespaces)) return forReader(this.#authoriser.authorise(record, prefixes), reader)
     const reason = `the invite of its cluster does not name the namespace ${namespaceOf(key)}`
     return { value: undefined, serviceKey: '', reason }
   }
@@ -215,8 +219,19 @@ function isSameSource(last: Source, now: Source): boolean {
     last.speaker === now.speaker &&
     last.prefixes.podPrefixes === now.prefixes.podPrefixes &&
     last.prefixes.servicePrefixes === now.prefixes.servicePrefixes &&
-    last.namespaces === now.namespaces
+    last.namespaces === now.namespaces &&
+    last.reader === now.reader
   )
+}
+
+/**
+ * Leaves out a service that its cluster exports to others only. It is no refusal, because nothing is wrong with it. Its
+ * slices wait for it, and are not seen either.
+ */
+function forReader(said: Authorised, reader: ClusterName | undefined): Authorised {
+  if (reader === undefined || said.value?.kind !== 'service') return said
+  const { exportTo } = said.value
+  return exportTo === undefined || exportTo.includes(reader) ? said : { ...said, value: undefined }
 }
 
 /** Whether a record is a service or a slice. */

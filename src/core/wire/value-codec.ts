@@ -8,10 +8,13 @@ import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
 import { decodeClusterset, encodeClusterset, TRAFFIC_DISTRIBUTION } from './clusterset-codec.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
+import { parseClusterName } from '../model/identity.ts'
 import {
+  EXPORT_TO_MAX,
   keyOf,
   type AgentValue,
   type Cidr,
+  type ClusterName,
   type ClusterValue,
   type Endpoint,
   type EndpointSliceValue,
@@ -229,8 +232,24 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     ...(service.clusterset && { clusterset: present('clusterset', decodeClusterset(service.clusterset)) }),
     ...(service.trafficDistribution !== '' && {
       trafficDistribution: matching('trafficDistribution', service.trafficDistribution, TRAFFIC_DISTRIBUTION)
-    })
+    }),
+    ...exportToOf(bounded('exportTo', service.exportTo, EXPORT_TO_MAX))
   }
+}
+
+function clusterName(text: string): ClusterName {
+  const parsed = parseClusterName(text)
+  if (parsed.kind === 'invalid') throw new InvalidField(`exportTo: ${parsed.reason}`)
+  return parsed.clusterName
+}
+
+/** The clusters that see a service; no field when the list is empty, which means all. */
+function exportToOf(names: readonly string[]): Pick<ServiceValue, 'exportTo'> {
+  const [first, ...others] = names.map(clusterName)
+  if (first === undefined) return {}
+  if (names.some((name, index) => index > 0 && (names[index - 1] ?? '') >= name))
+    throw new InvalidField('exportTo is not in order, or has a name twice')
+  return { exportTo: [first, ...others] }
 }
 
 // IANA service names and names with a domain prefix ("kubernetes.io/h2c"): a prefix of 253 characters, a slash and a
@@ -306,7 +325,8 @@ function encodeService(service: ServiceValue) {
     publishNotReady: service.publishNotReady,
     balance: service.balance ?? '',
     trafficDistribution: service.trafficDistribution ?? '',
-    ...(service.clusterset && { clusterset: encodeClusterset(service.clusterset) })
+    ...(service.clusterset && { clusterset: encodeClusterset(service.clusterset) }),
+    exportTo: [...(service.exportTo ?? [])]
   }
 }
 

@@ -1,6 +1,7 @@
 // Zones and hints of EndpointSlices, and trafficDistribution of Services, from objects to records.
 import assert from 'node:assert/strict'
-import { catalog, readObject } from '../../../src/core/catalog/catalog.ts'
+import { catalog } from '../../../src/core/catalog/catalog.ts'
+import { readObject } from '../../../src/core/catalog/folder-policy.ts'
 import { decodeValue, encodeValue } from '../../../src/core/wire/value-codec.ts'
 import { keyOf, type EndpointSliceValue } from '../../../src/core/model/values.ts'
 

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import { parseCidr, parseIp } from '../../../src/core/model/cidr.ts'
 import { Balancer } from '../../../src/core/host/balance.ts'
 import { desired, desiredWithin, type DesiredInput } from '../../../src/core/host/desired.ts'
+import type { SourceEndpoint } from '../../../src/core/host/host-state.ts'
 import { NO_SURROUNDINGS } from '../../../src/core/host/surroundings.ts'
 import type {
   Cidr,
   ClusterName,
   Endpoint,
   EndpointSliceValue,
+  ExportTo,
   Ip,
   Origin,
   PeerAddress,
@@ -15,6 +17,7 @@ import type {
   WireguardKey
 } from '../../../src/core/model/values.ts'
 import { rendezvous } from '../../../src/core/host/rendezvous.ts'
+import { unionHost } from '../../../src/core/host/union.ts'
 import { serviceServers } from '../../../src/core/host/virtual-servers.ts'
 import { balancedServices } from '../../../src/core/view/balanced.ts'
 import type { AgentView, ClusterView, ProvedAgent, ServiceView } from '../../../src/core/view/view.ts'
@@ -223,6 +226,45 @@ describe('the desired host', () => {
     // The tunnel of a barred cluster works: its prefixes are routed, and answers come in.
     assert.deepEqual(closed?.remoteSources, open?.remoteSources)
     assert.deepEqual(filter({ reachClusters: ['nowhere'] })?.barredSources, ['10.2.0.0/16', '10.3.0.0/16'])
+  })
+
+  it('opens the endpoints of a service for named clusters to their sources only', () => {
+    const of = (id: string, address: string, exportTo?: ExportTo): [string, ServiceView] => [
+      `shop/${id}`,
+      {
+        service: service({ name: id, ...(exportTo && { exportTo }) }),
+        slices: [slice([endpoint(address)], { name: `${id}-1` })]
+      }
+    ]
+    const services = new Map([
+      of('web', '10.1.0.5'),
+      of('pay', '10.1.0.6', [name('edge'), name('nowhere')]),
+      // An endpoint that another service opens to all, and one that two limited services share.
+      of('also', '10.1.0.5', [name('edge')]),
+      of('bill', '10.1.0.6', [name('east')])
+    ])
+    const own = cluster(1, 'west', { services })
+    const filter = (reach: 'pods' | 'services') => {
+      const given = input([own, east(web), cluster(3, 'edge')])
+      return desired({ ...given, settings: { ...given.settings, reach } }).filter
+    }
+    assert.deepEqual(filter('services')?.reachable, ['10.1.0.5 TCP 8080'])
+    assert.deepEqual(filter('services')?.reachableFrom, [
+      '10.2.0.0/16 10.1.0.6 TCP 8080',
+      '10.3.0.0/16 10.1.0.6 TCP 8080'
+    ])
+    assert.equal(filter('pods')?.reachableFrom, undefined)
+    // While a catalogue is not complete, what was open stays, but of overlapping sources only the wanted one.
+    const host = (reachableFrom: readonly SourceEndpoint[]) => {
+      const given = input([own, east(web)])
+      const want = desired({ ...given, settings: { ...given.settings, reach: 'services' } })
+      return { ...want, filter: want.filter && { ...want.filter, reachableFrom } }
+    }
+    const before = ['10.3.0.0/16 10.1.0.6 TCP 8080', '10.2.0.0/16 10.1.0.6 TCP 8080'] as const
+    assert.deepEqual(unionHost(host(['10.2.0.0/17 10.1.0.6 TCP 8080']), host(before)).filter?.reachableFrom, [
+      '10.2.0.0/17 10.1.0.6 TCP 8080',
+      '10.3.0.0/16 10.1.0.6 TCP 8080'
+    ])
   })
 
   it('is deeply equal for equal input in another order', () => {

@@ -57,6 +57,7 @@ const WHOLE: Whole<HostState> = {
     containerBridges: ['docker0'],
     reach: 'services',
     reachable: ['10.9.0.7 TCP 8080'],
+    reachableFrom: ['10.2.0.0/16 10.9.0.7 TCP 8080'],
     barredSources: ['10.1.7.0/24' as Cidr],
     nodeSources: ['10.9.3.0/24' as Cidr],
     translatedPods: ['10.9.0.0/16 10.128.0.0/16']

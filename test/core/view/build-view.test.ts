@@ -11,6 +11,7 @@ import {
   type ClusterName,
   type ClusterValue,
   type EndpointSliceValue,
+  type ExportTo,
   type Ip,
   type Origin,
   type PeerAddress,
@@ -215,6 +216,20 @@ describe('view', () => {
         'the invite of its cluster does not name the namespace bank'
       ])
     )
+  })
+
+  it('has a service for named clusters in the views of these only, and refuses nothing', () => {
+    const pods = slice('web', 'web-1', ['10.2.0.1'])
+    const seen = (exportTo: ExportTo): readonly string[] => {
+      const records = [eastClaim(), { ...service('web', ['10.102.0.10']), exportTo }, pods]
+      const { services, refusals } = clusterOf(buildView(inputOf([[east, records]])), EAST_NAME)
+      assert.deepEqual(refusals, [])
+      return [...services.keys()]
+    }
+    const edge = clusterName('edge')
+    assert.deepEqual(seen([clusterName('west')]), ['shop/web'])
+    assert.deepEqual(seen([edge]), [])
+    assert.deepEqual(seen([edge, clusterName('west')]), ['shop/web'])
   })
 
   it('refuses an endpoint outside the pod prefixes, not its slice', () => {

@@ -29,23 +29,28 @@ const west = agentOf(mesh.founder, 'west-1')
 const eastCluster = join(mesh, EAST)
 const agents = [agentOf(eastCluster, 'east-1'), agentOf(eastCluster, 'east-2')] as const
 
+const WEST_NAME = clusterName('west')
 /** One change at one of the two agents of a cluster. */
 type Step = { readonly agent: 0 | 1; readonly changes: readonly { key: string; value: Value | undefined }[] }
 
 const name = fc.constantFrom('a', 'b', 'c')
 const inside = fc.constantFrom('10.102.0.1', '10.102.0.2', '10.109.0.1')
 const pod = fc.constantFrom('10.2.0.1', '10.2.128.1', '10.9.0.1')
-const service = fc.record({ name, ip: inside }).map(({ name: of, ip }): ServiceValue => ({
-  kind: 'service',
-  namespace: 'shop',
-  name: of,
-  clusterIps: [ip as Ip],
-  ports: [{ name: '', protocol: 'TCP', port: 80, appProtocol: '' }],
-  headless: false,
-  externalName: '',
-  affinitySeconds: 0,
-  publishNotReady: false
-}))
+const exportTo = fc.constantFrom(undefined, [WEST_NAME] as const, [clusterName('edge')] as const)
+const service = fc
+  .record({ name, ip: inside, exportTo })
+  .map(({ name: of, ip, exportTo: to }): ServiceValue => ({
+    kind: 'service',
+    namespace: 'shop',
+    name: of,
+    clusterIps: [ip as Ip],
+    ports: [{ name: '', protocol: 'TCP', port: 80, appProtocol: '' }],
+    headless: false,
+    externalName: '',
+    affinitySeconds: 0,
+    publishNotReady: false,
+    ...(to && { exportTo: to })
+  }))
 const slice = fc
   .record({
     slice: fc.constantFrom('s1', 's2', 's3', 's4'),

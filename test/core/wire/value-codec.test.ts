@@ -3,7 +3,14 @@ import * as fc from 'fast-check'
 import { bytesToIp, parseCidr, parseIp, prefixToCidr } from '../../../src/core/model/cidr.ts'
 import { isSoundPoint } from '../../../src/core/model/ed25519-point.ts'
 import { decodeValue, encodeValue, parsePeerAddress } from '../../../src/core/wire/value-codec.ts'
-import { keyOf, type Cidr, type Ip, type Value } from '../../../src/core/model/values.ts'
+import {
+  EXPORT_TO_MAX,
+  keyOf,
+  type Cidr,
+  type ExportTo,
+  type Ip,
+  type Value
+} from '../../../src/core/model/values.ts'
 import { encodeMessage, wire } from '../../../src/core/wire/messages.ts'
 
 const label = fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?$/)
@@ -72,6 +79,9 @@ const value: fc.Arbitrary<Value> = fc.oneof(
     affinitySeconds: fc.integer({ min: 0, max: 86_400 }),
     publishNotReady: fc.boolean(),
     trafficDistribution: fc.constantFrom('PreferClose', 'PreferSomethingNew'),
+    exportTo: fc.constantFrom(['east'], ['east', 'west']) as fc.Arbitrary<
+      readonly string[]
+    > as fc.Arbitrary<ExportTo>,
     balance: fc.constantFrom('nearest', 'only=east; weights=east:9', 'a term of a newer version!')
   }),
   fc.record({
@@ -112,6 +122,19 @@ describe('codec', () => {
         assert.deepEqual(decoded.kind === 'value' && decoded.value, structuredClone(value))
       })
     )
+  })
+
+  it('refuses a list of clusters that is not in order, too long, or has another word', () => {
+    const read = (exportTo: readonly string[]) =>
+      decodeValue(
+        'svc/shop/web',
+        encodeMessage(wire.Value, { service: { namespace: 'shop', name: 'web', exportTo: [...exportTo] } })
+      )
+    assert.equal(read([]).kind, 'value')
+    assert.equal(read(['east', 'west']).kind, 'value')
+    const many = Array.from({ length: EXPORT_TO_MAX + 1 }, (_, n) => `c${String(n).padStart(3, '0')}`)
+    for (const bad of [['west', 'east'], ['east', 'east'], ['East'], [''], ['all'], ['local'], many])
+      assert.equal(read(bad).kind, 'invalid', bad.join())
   })
 
   it('never throws on bytes of a peer', () => {

@@ -5,7 +5,8 @@
 //                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
 //                    ports of its pod-side addresses are refused at once.
 //                    With `reach: services`, other clusters reach the ready endpoints of exported services only, by
-//                    exact address, protocol and port. Clusters in the set `barred` open no connection at all. Pods of
+//                    exact address, protocol and port; those of services for named clusters only from their sources
+//                    (`from`). Clusters in the set `barred` open no connection at all. Pods of
 //                    the nodes of this cluster (`nodes`) reach the other clusters through this host, and its probe.
 //   guard            Refuses a port of a guarded service address without a virtual server, so that no process of this
 //                    host gets it. It runs after IPVS (input 98) and DNAT (prerouting): a packet that still has such an
@@ -71,6 +72,7 @@ export function chains(device: string, filter: Filter): string {
         ? [
             '    ip saddr @remote4 ip daddr . meta l4proto . th dport @reach4 accept',
             '    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @reach6 accept',
+            ...fromRules(filter),
             '    ip saddr @remote4 ip daddr @local4 goto refuse',
             '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse'
           ]
@@ -94,6 +96,7 @@ export function chains(device: string, filter: Filter): string {
       '    ip6 saddr @barred6 ip6 daddr @local6 goto refuse',
       `    ip saddr @remote4 ip daddr . meta l4proto . th dport @${onHost}4 accept`,
       `    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @${onHost}6 accept`,
+      ...fromRules(filter),
       '    ip saddr @remote4 ip daddr @local4 goto refuse',
       '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse',
       // The prober of a node asks the kernel here (io/probe/probe.ts), as those of other clusters do.
@@ -158,4 +161,13 @@ export function chains(device: string, filter: Filter): string {
     ),
     chain('mss-host', '    type filter hook postrouting priority -149; policy accept;', ...byRoute('oifname'))
   ].join('\n')
+}
+
+/** Opens endpoints to some clusters. The sets exist only where there are such endpoints (sets.ts). */
+function fromRules({ reachableFrom = [] }: Filter): readonly string[] {
+  if (reachableFrom.length === 0) return []
+  return [
+    '    ip saddr . ip daddr . meta l4proto . th dport @from4 accept',
+    '    ip6 saddr . ip6 daddr . meta l4proto . th dport @from6 accept'
+  ]
 }

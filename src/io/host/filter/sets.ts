@@ -8,7 +8,7 @@ import {
   parseCidr,
   parseIp
 } from '../../../core/model/cidr.ts'
-import type { Filter, HostEndpoint } from '../../../core/host/host-state.ts'
+import type { Filter, HostEndpoint, SourceEndpoint } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
 import { MAP, translatedFrom, translationMaps } from './translation.ts'
 import { asRecord, keyOfRow, PROTOCOL_NUMBER, PROTOCOLS, type NftListing } from '../tools/nft-listing.ts'
@@ -36,6 +36,7 @@ const ENDPOINT_SETS = { endpoints: 'hostEndpoints', reach: 'reachable' } as cons
 /** Returns all sets that hold a part of the filter, and those that the rules fill themselves. */
 export function setsOf(filter: Filter): readonly string[] {
   return [
+    ...fromSets(filter),
     ...namesOf(PREFIX_SETS).flatMap((name) =>
       ([4, 6] as const).flatMap((family) => prefixSets(name, family, filter[PREFIX_SETS[name]] ?? []))
     ),
@@ -68,6 +69,9 @@ export function listsOf(rows: NftListing['rows']): Omit<Filter, 'probePort' | 'm
     ENDPOINT_SETS[name],
     [4, 6].flatMap((family) => (rows.get(`${name}${family}`) ?? []).flatMap((row) => endpointOf(row) ?? []))
   ])
+  const reachableFrom = [4, 6].flatMap((family) =>
+    (rows.get(`${FROM}${family}`) ?? []).flatMap((row) => sourceEndpointOf(row) ?? [])
+  )
   const translated = [4, 6].flatMap((family) =>
     (rows.get(`${MAP}${family}`) ?? []).flatMap((row) => {
       const pair = pairOf(row)
@@ -76,6 +80,7 @@ export function listsOf(rows: NftListing['rows']): Omit<Filter, 'probePort' | 'm
   )
   return {
     translatedPods: translatedFrom(translated),
+    reachableFrom,
     remoteSources: [],
     localDestinations: [],
     ...(Object.fromEntries([...byPrefix, ...byDevice, ...byEndpoint]) as Partial<Filter>)
@@ -102,6 +107,28 @@ function endpointSet(name: string, family: 4 | 6, endpoints: readonly HostEndpoi
   return `  set ${name}${family} {
     type ipv${family}_addr . inet_proto . inet_service
 ${elements}  }`
+}
+
+/** The name of the sets of endpoints that some clusters may reach, without the family. */
+const FROM = 'from'
+
+/**
+ * Returns the sets (source prefix, address, protocol, port), and none where there are no such endpoints: a concatenation with
+ * prefixes needs Linux 5.6, and no other part of the filter does.
+ */
+function fromSets({ reachableFrom = [] }: Filter): readonly string[] {
+  if (reachableFrom.length === 0) return []
+  return ([4, 6] as const).map((family) => {
+    const keys = reachableFrom
+      .map((pair) => pair.split(' ') as [Cidr, Ip, Protocol, string])
+      .filter(([source]) => familyOf(source) === family)
+      .map(([source, ip, protocol, port]) => `${source} . ${ip} . ${PROTOCOL_NUMBER[protocol]} . ${port}`)
+    const elements = keys.length === 0 ? '' : `    elements = { ${keys.join(', ')} }\n`
+    return `  set ${FROM}${family} {
+    type ipv${family}_addr . ipv${family}_addr . inet_proto . inet_service
+    flags interval
+${elements}  }`
+  })
 }
 
 /**
@@ -161,10 +188,25 @@ function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
   return layers
 }
 
+/** Returns the parts of an element that joins several fields; none if it does not. */
+function partsOf(row: unknown): readonly unknown[] {
+  const parts: unknown = asRecord(keyOfRow(row))['concat']
+  return Array.isArray(parts) ? parts : []
+}
+
+/** Returns the source and the endpoint of an element; undefined if another program wrote it in another form. */
+function sourceEndpointOf(row: unknown): SourceEndpoint | undefined {
+  const [source, ...endpoint] = partsOf(row)
+  const [prefix, reached] = [prefixOf(source), endpointIn(endpoint)]
+  return prefix === undefined || reached === undefined ? undefined : `${prefix} ${reached}`
+}
+
 /** Returns the endpoint of an element of nft; undefined if another program wrote it in another form. */
 function endpointOf(row: unknown): HostEndpoint | undefined {
-  const parts = asRecord(keyOfRow(row))['concat']
-  const [address, number, port]: readonly unknown[] = Array.isArray(parts) ? parts : []
+  return endpointIn(partsOf(row))
+}
+
+function endpointIn([address, number, port]: readonly unknown[]): HostEndpoint | undefined {
   const [ip, protocol] = [typeof address === 'string' ? parseIp(address) : undefined, PROTOCOLS.get(number)]
   return ip === undefined || protocol === undefined || typeof port !== 'number'
     ? undefined
