@@ -56,10 +56,14 @@ const ALLOWED = [
   'list serviceexports.multicluster.x-k8s.io',
   'watch serviceexports.multicluster.x-k8s.io',
   'patch serviceexports/status.multicluster.x-k8s.io web@shop',
-  'delete serviceimports.multicluster.x-k8s.io web@shop'
+  'delete serviceimports.multicluster.x-k8s.io web@shop',
+  'delete meshpeers.rhizome.io east',
+  'patch meshpeers/status.rhizome.io east'
 ]
 
 const DENIED = [
+  'watch meshpeers.rhizome.io',
+  'update meshpeers/status.rhizome.io east',
   'create serviceexports.multicluster.x-k8s.io @shop',
   'patch serviceexports.multicluster.x-k8s.io web@shop',
   'patch endpointslices.discovery.k8s.io web@shop',
@@ -512,6 +516,7 @@ describe('deploy, on a real API server', function () {
           .sort()
       }
       const everywhere = [
+        'create,delete,list,patch meshpeers',
         'create,delete,list,patch serviceimports',
         'create,delete,list,update endpointslices',
         'get configmaps kube-flannel-cfg',
@@ -522,6 +527,7 @@ describe('deploy, on a real API server', function () {
         'list,watch endpointslices',
         'list,watch namespaces,nodes,services',
         'list,watch serviceexports',
+        'patch meshpeers/status',
         'patch serviceexports/status',
         'patch serviceimports/status'
       ]

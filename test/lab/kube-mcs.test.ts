@@ -199,6 +199,32 @@ describe('the Multi-Cluster Services API of two clusters', function () {
     assert.equal(await importOf('east', 'alias'), undefined)
   })
 
+  it('shows the other cluster as a MeshPeer, with the rights of the chart, and writes it once while nothing changes', async () => {
+    const path = '/apis/rhizome.io/v1alpha1/meshpeers'
+    const read = async (): Promise<KubeObject | undefined> =>
+      (await getObject(api('east').client, `${path}/west`)) as KubeObject | undefined
+    await eventually(async () => {
+      const { conditions } = ((await read())?.['status'] ?? {}) as { conditions?: Record<string, string>[] }
+      const text = conditions?.map(({ type, status, reason }) => `${type}=${status}/${reason}`).join(' ')
+      // These agents have no data plane.
+      return text === 'Ready=Unknown/NoDataPlane Connected=Unknown/NoDataPlane Synced=True/CatalogueComplete'
+    }, 60_000)
+    const { status, metadata } = (await read()) ?? assert.fail('no MeshPeer west')
+    const { podCIDRs, observedBy } = status as { podCIDRs: readonly string[]; observedBy: string }
+    assert.deepEqual([podCIDRs, observedBy !== ''], [[podCidr('west')], true])
+    // An object that a person makes is of no cluster, so it goes with the next list; west is not written again meanwhile.
+    await post('east', path, {
+      apiVersion: 'rhizome.io/v1alpha1',
+      kind: 'MeshPeer',
+      metadata: { name: 'nobody' }
+    })
+    await eventually(
+      async () => (await getObject(api('east').client, `${path}/nobody`)) === undefined,
+      120_000
+    )
+    assert.equal((await read())?.metadata['resourceVersion'], metadata['resourceVersion'])
+  })
+
   it('sets a changed import back, leaves one of another author, and deletes its own on leaving', async () => {
     const path = `${GROUP}/serviceimports/db`
     const contentType = 'application/merge-patch+json'
@@ -219,6 +245,7 @@ describe('the Multi-Cluster Services API of two clusters', function () {
     await agentOf('east').done('leave', '--yes')
     await eventually(async () => (await importOf('east', 'db')) === undefined)
     await eventually(async () => (await mirrored('east')).length === 0)
+    assert.equal(await getObject(api('east').client, '/apis/rhizome.io/v1alpha1/meshpeers/west'), undefined)
     await eventually(async () => (await importOf('west', 'later')) === undefined)
     assert.ok(await importOf('west', 'mine'))
     assert.ok(await importOf('west', 'db'))

@@ -29,7 +29,7 @@ import { KeyInheritance } from '../enrolment/key-inheritance.ts'
 import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
-import { Multicluster, type ClustersetFacts } from '../mcs/multicluster.ts'
+import { OwnObjects } from '../mcs/own-objects.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
 import type { Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
@@ -146,8 +146,8 @@ interface Cluster {
   readonly sharedKey: SharedKey | undefined
   /** undefined without a Kubernetes API. */
   readonly podDns: PodDns | undefined
-  /** undefined without a Kubernetes API, and with the setting mcs=off. */
-  readonly multicluster: Multicluster | undefined
+  /** undefined without a Kubernetes API. */
+  readonly ownObjects: OwnObjects | undefined
   /** undefined without the setting corefile. */
   readonly ownCoredns: OwnCoredns | undefined
 }
@@ -183,24 +183,16 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
       isSpeaker: () => facts.isSpeaker,
       log
     })
-  const multicluster =
-    kubernetes?.multicluster &&
-    new Multicluster({
-      api: kubernetes.api,
-      own: kubernetes.multicluster,
-      writesSlices: settings.mcs === 'on',
-      facts: () => clustersetOf(current),
+  const ownObjects =
+    kubernetes &&
+    new OwnObjects({
+      ...kubernetes,
+      settings,
+      current,
       isSpeaker: () => facts.isSpeaker,
       log
     })
-  return { facts, source, sharedKey, podDns, multicluster, ownCoredns: ownCorednsOf(foundation) }
-}
-
-/** What the services of `clusterset.local` follow from; undefined while this agent is in no mesh. */
-function clustersetOf({ session }: CurrentSession): ClustersetFacts | undefined {
-  if (session === undefined) return undefined
-  const { control, balancing } = session
-  return { view: control.view(), addresses: balancing.addresses(), isWhole: control.isWhole }
+  return { facts, source, sharedKey, podDns, ownObjects, ownCoredns: ownCorednsOf(foundation) }
 }
 
 /** The writer of the Corefile. It gets the view through `mesh`, because it outlives the sessions. */
@@ -224,12 +216,12 @@ function ownCorednsOf({ settings, log, current }: Foundation): OwnCoredns | unde
  * a long time.
  */
 async function startCluster(
-  { source, podDns, multicluster, ownCoredns }: Cluster,
+  { source, podDns, ownObjects, ownCoredns }: Cluster,
   shutdown: Shutdown
 ): Promise<void> {
   await source.start()
-  shutdown.add('multi-cluster services', () => multicluster?.stop())
-  multicluster?.start()
+  shutdown.add('own objects', () => ownObjects?.stop())
+  ownObjects?.start()
   shutdown.add('cluster dns', () => podDns?.stop())
   podDns?.start()
   shutdown.add('own CoreDNS', () => ownCoredns?.stop())

@@ -6,7 +6,7 @@ import type { Role } from '../../core/model/values.ts'
 import type { Store } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
-import type { Multicluster } from '../mcs/multicluster.ts'
+import type { OwnObjects } from '../mcs/own-objects.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
@@ -48,7 +48,7 @@ interface PartWatchOptions {
   readonly sharedKey: SharedKey | undefined
   readonly inheritance: Pick<KeyInheritance, 'look'>
   readonly podDns: PodDns | undefined
-  readonly multicluster: Multicluster | undefined
+  readonly ownObjects: OwnObjects | undefined
   readonly ownCoredns: OwnCoredns | undefined
   readonly current: CurrentSession
   readonly enrolment: Enrolment
@@ -124,25 +124,16 @@ export class PartWatch {
    * /v1/status and /readyz call it for each request, too.
    */
   look(): void {
-    const {
-      store,
-      dataPlane,
-      podDns,
-      multicluster,
-      ownCoredns,
-      source,
-      sharedKey,
-      current,
-      health,
-      metrics
-    } = this.#options
+    const { store, dataPlane, podDns, ownObjects, ownCoredns, source, sharedKey, current, health, metrics } =
+      this.#options
     const { session } = current
     const told = (text: string): PartFault => ({ message: text, fix: '' })
     tellParts(health, {
       STORE: store.warnings.map(told),
       HOST_SETUP: [...dataPlane.warnings].map(told),
       CLUSTER_DNS: podDns?.faults ?? [],
-      MULTICLUSTER: multicluster?.faults ?? [],
+      MULTICLUSTER: ownObjects?.multicluster?.faults ?? [],
+      MESH_PEERS: ownObjects?.peers.faults ?? [],
       MANAGED_COREDNS: ownCoredns?.faults ?? [],
       SOURCE: [source.fault],
       CLUSTER_KEY: [sharedKey?.fault],

@@ -12,7 +12,7 @@ const ORDER = [
   'cluster key',
   'admin socket',
   'cluster dns',
-  'multi-cluster services',
+  'own objects',
   'own CoreDNS',
   'source',
   'session',

@@ -13,7 +13,7 @@ import type { ClusterName } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'
-import type { Multicluster } from '../mcs/multicluster.ts'
+import type { OwnObjects } from '../mcs/own-objects.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import { CLEANUP_DEADLINE_MS } from '../host/data-plane.ts'
 import type { NodeIdentity } from '../identity/node-identity.ts'
@@ -50,7 +50,7 @@ interface DepartureParts {
   readonly source: Pick<Source, 'resign' | 'refresh'>
   readonly sharedKey: Pick<SharedKey, 'stop' | 'remove'> | undefined
   readonly podDns: Pick<PodDns, 'undo'> | undefined
-  readonly multicluster: Pick<Multicluster, 'undo'> | undefined
+  readonly ownObjects: Pick<OwnObjects, 'undo'> | undefined
   readonly host: Pick<LinuxHost, 'cleanup'> | undefined
   readonly store: Pick<Store, 'forget'>
   readonly node: Pick<NodeIdentity, 'current'>
@@ -120,7 +120,7 @@ export class Departure {
   }
 
   #stepsOf(parts: DepartureParts): readonly Step[] {
-    const { identity, session, current, source, sharedKey, podDns, multicluster, host, store, node } = parts
+    const { identity, session, current, source, sharedKey, podDns, ownObjects, host, store, node } = parts
     const ifLast = async (act: () => Promise<unknown> | undefined) => {
       this.#isLast ??= parts.isLast()
       if (this.#isLast) await act()
@@ -137,8 +137,8 @@ export class Departure {
         needsApi: true
       },
       {
-        task: 'delete the ServiceImports',
-        act: () => ifLast(() => multicluster?.undo()),
+        task: 'delete the ServiceImports and MeshPeers',
+        act: () => ifLast(() => ownObjects?.undo()),
         needsApi: true
       },
       { task: 'withdraw its records', act: () => session.withdraw() },

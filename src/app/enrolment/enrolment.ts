@@ -9,7 +9,7 @@ import type { LeftAnswer } from '../../api/membership-answers.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'
-import type { Multicluster } from '../mcs/multicluster.ts'
+import type { OwnObjects } from '../mcs/own-objects.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import {
   admitted,
@@ -62,7 +62,7 @@ interface EnrolmentOptions extends EntranceOptions {
   readonly sharedKey: SharedKey | undefined
   /** The zones in the cluster's own DNS, removed by the last gateway; undefined without a Kubernetes API. */
   readonly podDns: Pick<PodDns, 'undo'> | undefined
-  readonly multicluster: Pick<Multicluster, 'undo'> | undefined
+  readonly ownObjects: Pick<OwnObjects, 'undo'> | undefined
   readonly gateways: GatewayInvites
 }
 

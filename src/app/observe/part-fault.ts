@@ -41,6 +41,10 @@ const ROWS = {
     severity: 'error',
     fix: 'check the rights of the agent to ServiceImports and ServiceExports (chart: mcs.enabled); it tries again every 30 s'
   },
+  MESH_PEERS: {
+    severity: 'warning',
+    fix: 'check the rights of the agent to MeshPeers (chart: meshPeers.enabled); it tries again within 60 s'
+  },
   MANAGED_COREDNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every second` },
   SOURCE: {
     severity: 'error',

@@ -56,7 +56,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     source: { resign: act('resign'), refresh: () => void reads.push([...left]) },
     sharedKey: { stop: act('keep'), remove: act('remove') },
     podDns: { undo: act('undo') },
-    multicluster: { undo: act('imports') },
+    ownObjects: { undo: act('imports') },
     host: { cleanup: act('cleanup') },
     store: { forget: act('forget') },
     node: { current: () => made().then(() => identity) }
@@ -122,7 +122,7 @@ describe('leaving a mesh', () => {
     const { departure, left } = membership({ undo: ['before'], imports: ['before'], remove: ['before'] })
     await assert.rejects(departure.run(), {
       message:
-        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and delete the ServiceImports (imports is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
+        'cluster west has left the mesh, but its agent could not remove the zones from the cluster’s own DNS (undo is broken) and delete the ServiceImports and MeshPeers (imports is broken) and remove the key of the cluster from its Secret, with which it would join again after a restart (remove is broken)'
     })
     assert.ok(departure.isOut)
     assert.deepEqual([...left], ['undo', 'imports', 'remove'])

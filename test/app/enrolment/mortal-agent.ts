@@ -139,7 +139,7 @@ export class MortalAgent {
       host: undefined,
       gateways: { clear: async () => undefined } as never,
       podDns: undefined,
-      multicluster: undefined,
+      ownObjects: undefined,
       facts: { tell: () => undefined } as never,
       source: {
         refresh: () => undefined,
