@@ -314,6 +314,9 @@ export namespace rhizome {
                 /** Agent handOver. */
                 handOver: rhizome.mesh.v1.HandOver;
 
+                /** Agent relayRate. */
+                relayRate: number;
+
                 /**
                  * Creates a new Agent instance using the specified properties.
                  * @param [properties] Properties to set
@@ -410,6 +413,9 @@ export namespace rhizome {
 
                     /** Agent handOver */
                     handOver?: (rhizome.mesh.v1.HandOver|null);
+
+                    /** Agent relayRate */
+                    relayRate?: (number|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -744,6 +744,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {number|null} [probePort] Agent probePort
                  * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [nodePrefixes] Agent nodePrefixes
                  * @property {rhizome.mesh.v1.HandOver|null} [handOver] Agent handOver
+                 * @property {number|null} [relayRate] Agent relayRate
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -860,6 +861,14 @@ export const rhizome = $root.rhizome = (() => {
                 Agent.prototype.handOver = 0;
 
                 /**
+                 * Agent relayRate.
+                 * @member {number} relayRate
+                 * @memberof rhizome.mesh.v1.Agent
+                 * @instance
+                 */
+                Agent.prototype.relayRate = 0;
+
+                /**
                  * Creates a new Agent instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Agent
@@ -915,6 +924,8 @@ export const rhizome = $root.rhizome = (() => {
                             $root.rhizome.mesh.v1.Prefix.encode(message.nodePrefixes[i], writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
                     if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver") && message.handOver !== 0)
                         writer.uint32(/* id 10, wireType 0 =*/80).int32(message.handOver);
+                    if (message.relayRate != null && $Object.hasOwnProperty.call(message, "relayRate") && message.relayRate !== 0)
+                        writer.uint32(/* id 11, wireType 0 =*/88).uint32(message.relayRate);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1045,6 +1056,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.handOver;
                                 continue;
                             }
+                        case 11: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.relayRate = value;
+                                else
+                                    delete message.relayRate;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -1127,6 +1147,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver"))
                         if (typeof message.handOver !== "number" || (message.handOver | 0) !== message.handOver)
                             return "handOver: enum value expected";
+                    if (message.relayRate != null && $Object.hasOwnProperty.call(message, "relayRate"))
+                        if (!$util.isInteger(message.relayRate))
+                            return "relayRate: integer expected";
                     return null;
                 };
 
@@ -1218,6 +1241,9 @@ export const rhizome = $root.rhizome = (() => {
                             if (typeof object.handOver === "number" && (object.handOver | 0) === object.handOver)
                                 message.handOver = object.handOver;
                         }
+                    if (object.relayRate != null)
+                        if ($Number(object.relayRate) !== 0)
+                            message.relayRate = object.relayRate >>> 0;
                     return message;
                 };
 
@@ -1257,6 +1283,7 @@ export const rhizome = $root.rhizome = (() => {
                         object.version = "";
                         object.probePort = 0;
                         object.handOver = options.enums === $String ? "HAND_OVER_NONE" : 0;
+                        object.relayRate = 0;
                     }
                     if (message.tunnelKeys && message.tunnelKeys.length) {
                         object.tunnelKeys = $Array(message.tunnelKeys.length);
@@ -1290,6 +1317,8 @@ export const rhizome = $root.rhizome = (() => {
                     }
                     if (message.handOver != null && $Object.hasOwnProperty.call(message, "handOver"))
                         object.handOver = options.enums === $String ? $root.rhizome.mesh.v1.HandOver[message.handOver] === $undefined ? message.handOver : $root.rhizome.mesh.v1.HandOver[message.handOver] : message.handOver;
+                    if (message.relayRate != null && $Object.hasOwnProperty.call(message, "relayRate"))
+                        object.relayRate = message.relayRate;
                     return object;
                 };
 

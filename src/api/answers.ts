@@ -105,6 +105,16 @@ export interface StatusAnswer extends Answer {
    * one. Absent while this cluster is in no mesh, and in the answers of agents before 0.3.
    */
   readonly dropped?: Readonly<Record<string, number>>
+  /**
+   * The tunnels of others that this agent relays now; absent while the setting relay-rate is 0, and in the answers of older
+   * agents.
+   */
+  readonly relays?: readonly {
+    /** The agents at both ends, and their clusters. */
+    readonly peerIds: readonly [string, string]
+    readonly clusters: readonly [string, string]
+    readonly seconds: number
+  }[]
   /** The listed faults of `health`, each as one sentence with its fix. */
   readonly warnings: readonly string[]
   /** The last pass that applied operations, or whose `error` was another than before; absent before the first pass. */

@@ -65,6 +65,8 @@ export interface ControlOptions {
   readonly gateways?: GatewayDoor
   /** Takes the datagrams that neighbours carry for their tunnels. When left out, this agent carries none. */
   readonly datagrams?: TransportOptions['datagrams']
+  /** The same for the frames of relays. */
+  readonly relayed?: TransportOptions['relayed']
   /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

@@ -95,6 +95,7 @@ export async function checkTunnels(session: Pick<Session, 'control' | 'paths'>):
     const subject = `${cluster.name} ${agent.agent.node}`
     const tunnel = session.paths.tunnels.of(agent.origin)
     const at = tunnel?.stats?.peerAddress
+    const way = session.paths.ways.of(agent.origin)
     if (tunnel?.state === 'up') {
       const mtu = tunnel.pathMtu === undefined ? '' : `, path MTU ${tunnel.pathMtu} bytes`
       const rtt = tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`
@@ -104,9 +105,9 @@ export async function checkTunnels(session: Pick<Session, 'control' | 'paths'>):
           state: 'ok',
           subject,
           text:
-            session.paths.ways.of(agent.origin)?.path === 'tcp'
-              ? `the tunnel answers over TCP, since UDP gets no answer${rtt}${mtu}`
-              : `UDP ${at ?? 'from the peer'} answers through the tunnel${rtt}${mtu}`
+            way === undefined || way.path === 'direct'
+              ? `UDP ${at ?? 'from the peer'} answers through the tunnel${rtt}${mtu}`
+              : `the tunnel answers over ${way.relay === undefined ? 'TCP, since UDP gets no answer' : `the relay ${way.relay.node} of cluster ${way.relay.cluster}, since ${way.reason}`}${rtt}${mtu}`
         }
       ]
     }

@@ -5,7 +5,8 @@ import type { Metrics } from '../observe/metrics.ts'
 /**
  * `carried`: handed on. Dropped: `full`, the queue of the carrier is full; `closed`, the carrier has no stream yet;
  * `unsupported`, the member carries nothing; `rate`, more than the setting allows; `malformed`, not of WireGuard's form;
- * `refused`, not from a gateway to which this agent has a tunnel; `settling`, late after a change to direct.
+ * `refused`, not from a gateway to which this agent has a tunnel, or by a relay that was not asked; `settling`, late after a
+ * change to direct.
  */
 type Fate = 'carried' | 'full' | 'closed' | 'unsupported' | 'rate' | 'malformed' | 'refused' | 'settling'
 

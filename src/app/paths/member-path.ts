@@ -3,6 +3,8 @@
 //
 //   WireGuard → socket on loopback → carrier → the agent of the other end → its socket on loopback → its WireGuard
 //
+// The carrier is the control connection to the member, or a relay. One socket stands for the member in both cases, so a
+// change from one to the other changes nothing for WireGuard.
 // Invariants
 //   1. Only datagrams with the form of WireGuard's are carried, at the rate of the setting, and few that begin a handshake.
 //   2. After a try of direct was answered, nothing is handed to WireGuard for SETTLE_MS: a late datagram would bring its
@@ -12,9 +14,11 @@ import {
   isCarrierAddress,
   isTryDue,
   nextPath,
+  relaySilentMs,
   SETTLE_MS,
   startPath,
   tried,
+  wantsRelay,
   type PathFacts,
   type PathState
 } from '../../core/host/tunnel-path.ts'
@@ -37,15 +41,17 @@ export interface PathPeer {
   readonly addresses: readonly PeerAddress[]
 }
 
+type Carrier = PathState['carrier']
+
 interface MemberPathOptions {
   readonly peer: PathPeer
   readonly wireguardPort: number
   /** Bytes a second that are carried in each direction. */
   readonly bytesPerSecond: number
-  readonly send: (peer: Origin, datagram: Uint8Array) => DatagramOutcome
-  /** The round trip of the control connection in milliseconds; undefined: not measured. */
+  readonly send: Readonly<Record<Carrier, (peer: Origin, datagram: Uint8Array) => DatagramOutcome>>
+  /** The round trip of the carrier in milliseconds; undefined: not measured. */
   readonly rttMs: (peer: Origin) => number | undefined
-  readonly count: Carried['count']
+  readonly count: Readonly<Record<Carrier, Carried['count']>>
   /** Called when WireGuard is to send to another address, and when the path has changed. */
   readonly onChange: (before: PathState) => void
   readonly onError: (error: Error) => void
@@ -71,6 +77,8 @@ const TRY_WAIT_MS = { min: 300, max: 1_000 }
 const BLOCKED_MS = 60_000
 /** How long a member counts as one that carries nothing, after it has refused the stream. */
 const UNSUPPORTED_MS = 60_000
+/** For so long a valid packet may have been the one that a relay has delivered. */
+const RELAYED_MS = 15_000
 
 /** See the head of this file. */
 export class MemberPath {
@@ -91,6 +99,10 @@ export class MemberPath {
   #settledMs = -Infinity
   #blockedMs = -Infinity
   #unsupportedMs = -Infinity
+  #wantsRelay = false
+  #relaySilentMs = 0
+  /** The relay that delivered the latest datagram, and when. */
+  #relayed: { readonly relay: Origin; readonly atMs: number } | undefined
 
   constructor(options: MemberPathOptions, nowMs: number) {
     const { bytesPerSecond } = options
@@ -116,6 +128,17 @@ export class MemberPath {
     return this.#socket?.address
   }
 
+  /** Whether relays are to be asked, and for how long the present one has brought no answer. */
+  get need(): { readonly wantsRelay: boolean; readonly silentMs: number } {
+    return { wantsRelay: this.#wantsRelay, silentMs: this.#relaySilentMs }
+  }
+
+  /** The relay that has delivered datagrams of this member lately; undefined: none has. */
+  relayed(nowMs: number): Origin | undefined {
+    const { relay, atMs } = this.#relayed ?? { atMs: -Infinity }
+    return nowMs - atMs < RELAYED_MS ? relay : undefined
+  }
+
   /** Whether the member takes what is carried, as far as is known. */
   isCarrying(nowMs: number): boolean {
     return nowMs - this.#unsupportedMs > UNSUPPORTED_MS && nowMs > this.#blockedMs
@@ -133,20 +156,23 @@ export class MemberPath {
     this.#become(nextPath(this.#state, all))
     if (this.#state.isCarried) this.#open()
     this.#wantsTry = isTryDue(this.#state, all)
+    this.#wantsRelay = wantsRelay(this.#state, all)
+    this.#relaySilentMs = relaySilentMs(this.#state, all)
   }
 
-  /** Takes a datagram that has come by the carrier, and hands it to WireGuard. */
-  received(datagram: Uint8Array): void {
-    const { count } = this.#options
+  /** Takes a datagram that has come by a carrier, and hands it to WireGuard. `relay`: the one that delivered it. */
+  received(datagram: Uint8Array, relay?: Origin): void {
+    const count = this.#options.count[relay === undefined ? 'tcp' : 'relay']
     const nowMs = monotonicMs()
     const kind = datagramKind(datagram)
     if (kind === undefined) return count('in', 'malformed')
-    if (nowMs < this.#blockedMs) return count('in', 'refused')
+    if (nowMs < this.#blockedMs && relay === undefined) return count('in', 'refused')
     const isWithin = kind !== 'initiation' || this.#handshakes.take(nowMs)
     if (!isWithin || !this.#rates.in.take(nowMs, countedBytes(datagram))) return count('in', 'rate')
     if (kind === 'data') this.#learn(sessionOf(datagram))
     if (nowMs < this.#settledMs) return count('in', 'settling')
     count('in', 'carried')
+    if (relay !== undefined) this.#relayed = { relay, atMs: nowMs }
     this.#open().deliver(datagram)
   }
 
@@ -205,10 +231,11 @@ export class MemberPath {
   }
 
   #carry(datagram: Uint8Array): void {
-    const { count, send } = this.#options
+    const { carrier } = this.#state
+    const count = this.#options.count[carrier]
     if (!this.#rates.out.take(monotonicMs(), countedBytes(datagram))) return count('out', 'rate')
-    const outcome = send(this.peer.origin, datagram)
-    if (outcome === 'unsupported') this.#unsupportedMs = monotonicMs()
+    const outcome = this.#options.send[carrier](this.peer.origin, datagram)
+    if (outcome === 'unsupported' && carrier === 'tcp') this.#unsupportedMs = monotonicMs()
     count('out', outcome === 'sent' ? 'carried' : outcome)
   }
 
@@ -223,7 +250,7 @@ export class MemberPath {
   }
 }
 
-/** What a datagram counts of the rate. */
-function countedBytes({ length }: Uint8Array): number {
+/** What a datagram counts of a rate. */
+export function countedBytes({ length }: Uint8Array): number {
   return Math.max(length, COUNTED_BYTES_MIN)
 }

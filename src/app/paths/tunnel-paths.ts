@@ -8,15 +8,19 @@
 import { isCarrierAddress, type PathFacts } from '../../core/host/tunnel-path.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
 import type { Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
+import { RELAY_FRAME_BYTES_MAX } from '../../core/host/relay-frame.ts'
 import { DATAGRAM_BYTES_MAX } from '../../core/host/wireguard-datagram.ts'
 import type { TransportOptions } from '../../io/p2p/transport.ts'
 import type { Control } from '../control/control.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Log } from '../observe/log.ts'
+import { relays } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { Carried } from './carried.ts'
 import { MemberPath, type PathPeer } from './member-path.ts'
 import { changeText, pathOf, type PathNow } from './path-text.ts'
+import type { Relay } from './relay-end.ts'
+import { Relays } from './relays.ts'
 
 interface TunnelPathsOptions {
   readonly control: Control
@@ -25,6 +29,8 @@ interface TunnelPathsOptions {
   readonly wireguardPort: number
   /** Megabits per second that are carried for each member, in each direction; 0: nothing is carried. */
   readonly rate: number
+  /** Megabits per second that this agent relays for others in all; 0: nothing. */
+  readonly relayRate: number
   readonly keepaliveSeconds: number
   /** Called when WireGuard is to send to another address. */
   readonly onAddress: () => void
@@ -37,23 +43,39 @@ interface PathsInput {
   readonly nowMs: number
   /** The agents to which this one has a tunnel that begins here. */
   readonly peers: readonly PathPeer[]
+  /** The agents that offer to relay. */
+  readonly relays: readonly Relay[]
   readonly stats: readonly PeerStats[]
   readonly answers: (origin: Origin) => Answers
 }
 
 /**
- * What the transport does with datagrams of neighbours. undefined: this agent carries none, so the transport refuses their
- * streams, and the neighbours know it.
+ * What the transport does with datagrams of neighbours, and with the frames of relays. undefined: this agent carries none, so
+ * the transport refuses their streams, and the neighbours know it. A relay needs no data plane.
  */
-export function datagramIntake(
+export function datagramIntakes(
   { host, settings }: { readonly host: object | undefined; readonly settings: Settings },
   paths: () => TunnelPaths
-): TransportOptions['datagrams'] {
-  if (host === undefined || settings['tcp-path-rate'] === 0) return undefined
-  return { bytesMax: DATAGRAM_BYTES_MAX, receive: (peer, datagram) => paths().received(peer, datagram) }
+): Pick<TransportOptions, 'datagrams' | 'relayed'> {
+  const carries = host !== undefined && settings['tcp-path-rate'] > 0
+  const relayed = {
+    bytesMax: RELAY_FRAME_BYTES_MAX,
+    receive: (peer: Origin, frame: Uint8Array) => paths().relays.received(peer, frame),
+    tooLong: (peer: Origin, reason: string) => paths().relays.tooLong(peer, reason)
+  }
+  const datagrams = {
+    bytesMax: DATAGRAM_BYTES_MAX,
+    receive: (peer: Origin, datagram: Uint8Array) => paths().received(peer, datagram)
+  }
+  return {
+    datagrams: carries ? datagrams : undefined,
+    relayed: carries || relays(settings) ? relayed : undefined
+  }
 }
 
 const BYTES_PER_MEGABIT = 125_000
+/** How long a relay is not used for a tunnel, in whose name it has delivered the datagrams of another one. */
+const BLOCKED_MS = 60_000
 
 /** The paths of one session. Bounded by the agents to which there are tunnels. */
 export class TunnelPaths {
@@ -62,15 +84,23 @@ export class TunnelPaths {
   /** Of each member, the keys that it has and had: during a rotation the device has both. */
   readonly #keys = new Map<Origin, ReadonlySet<WireguardKey>>()
   readonly #carried = new Carried('tcp')
+  /** The path of each member that was told last. */
+  readonly #told = new Map<Origin, string>()
+  readonly relays: Relays
 
   constructor(options: TunnelPathsOptions) {
     this.#options = options
+    this.relays = new Relays({
+      control: options.control,
+      bytesPerSecond: options.relayRate * BYTES_PER_MEGABIT,
+      onDatagram: (origin, datagram, relay) => this.#members.get(origin)?.received(datagram, relay)
+    })
   }
 
   /** The path of the tunnel to an agent; undefined: there is no tunnel that begins here. */
   of(origin: Origin): PathNow | undefined {
     const member = this.#members.get(origin)
-    return member && pathOf(member.peer, member.state)
+    return member && pathOf(member.peer, member.state, this.relays.end.relay(origin))
   }
 
   /** The address to which WireGuard is to send for an agent; undefined: the first one that it publishes. */
@@ -86,16 +116,23 @@ export class TunnelPaths {
   }
 
   /** Judges all paths. Agents to which there is no tunnel any more are forgotten. */
-  update({ nowMs, peers, stats, answers }: PathsInput): void {
+  update({ nowMs, peers, relays: offering, stats, answers }: PathsInput): void {
     const { control, metrics, rate, keepaliveSeconds } = this.#options
     this.#carried.tell(metrics)
+    this.relays.tick(nowMs, metrics)
     if (rate === 0) return
+    const { end } = this.relays
+    end.update(
+      offering,
+      peers.map(({ origin }) => origin)
+    )
     const present = new Set(peers.map(({ origin }) => origin))
     for (const [origin, member] of this.#members) {
       if (present.has(origin)) continue
       member.close()
       this.#members.delete(origin)
       this.#keys.delete(origin)
+      this.#told.delete(origin)
     }
     const endpoints = new Map(stats.map((entry) => [entry.publicKey, entry.peerAddress]))
     for (const peer of peers) {
@@ -106,9 +143,12 @@ export class TunnelPaths {
         nowMs,
         hasCarrier: neighbour !== undefined && member.isCarrying(nowMs),
         carrierHeardMs: neighbour?.heardMs,
+        relay: end.facts(peer.origin),
         keepaliveSeconds,
         ...answers(peer.origin)
       })
+      this.#tell(member)
+      end.judge(peer.origin, { nowMs, ...member.need })
     }
     this.#refuseForeign(endpoints, nowMs)
   }
@@ -127,11 +167,14 @@ export class TunnelPaths {
         peer,
         wireguardPort,
         bytesPerSecond: rate * BYTES_PER_MEGABIT,
-        send: (origin, datagram) => control.transport.sendDatagram(origin, datagram),
-        rttMs: (origin) => control.neighbour(origin)?.rttMs,
-        count: this.#carried.count,
-        onChange: (before) => {
-          if (before.isCarried !== member.state.isCarried) this.#tell(member)
+        send: {
+          tcp: (origin, datagram) => control.transport.sendDatagram(origin, datagram),
+          relay: (origin, datagram) => this.relays.end.send(origin, datagram)
+        },
+        rttMs: (origin) => control.neighbour(origin)?.rttMs ?? this.relays.end.rttMs(origin),
+        count: { tcp: this.#carried.count, relay: this.relays.carried.count },
+        onChange: () => {
+          this.#tell(member)
           onAddress()
         },
         onError: (error) => log.warn({ err: error, node: peer.node }, 'no socket to carry the tunnel')
@@ -142,10 +185,14 @@ export class TunnelPaths {
     return member
   }
 
+  /** Tells of a change of the path, also from one carrier to another. */
   #tell({ peer, state }: MemberPath): void {
     const { origin, cluster, node } = peer
-    const { path } = pathOf(peer, state)
-    const reason = changeText(peer, state)
+    const now = pathOf(peer, state, this.relays.end.relay(origin))
+    const { path } = now
+    if ((this.#told.get(origin) ?? 'direct') === path) return
+    this.#told.set(origin, path)
+    const reason = changeText(peer, state, now)
     const line = { text: 'path of a tunnel changed', fields: { node, path, reason } }
     this.#options.control.events.add({ kind: 'path', peer: origin, cluster, reason, line })
   }
@@ -156,7 +203,13 @@ export class TunnelPaths {
     for (const [key, endpoint] of endpoints) {
       const member = isCarrierAddress(endpoint) ? owners.get(endpoint) : undefined
       if (member === undefined || this.#keys.get(member.peer.origin)?.has(key) === true) continue
-      const { origin, cluster } = member.peer
+      const { origin, cluster, node } = member.peer
+      const relay = member.relayed(nowMs)
+      if (relay !== undefined) {
+        this.relays.end.block(origin, relay, nowMs + BLOCKED_MS)
+        this.relays.refuse(relay, `it delivers the datagrams of another tunnel as those of ${node}`)
+        continue
+      }
       if (!member.isBlocked(nowMs))
         this.#options.control.events.add({
           kind: 'refused',

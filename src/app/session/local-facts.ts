@@ -8,7 +8,7 @@ import { publicKeyOf } from '../../core/model/identity.ts'
 import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../../core/host/own-addresses.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
 import type { OuterAddress } from '../settings/outer-address.ts'
-import { roleOf } from '../settings/role.ts'
+import { relays, roleOf } from '../settings/role.ts'
 import { CONTROL_PORT, FEED_PORT, type Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 
@@ -120,7 +120,8 @@ export function agentValueOf(
     version: more.software,
     probePort: facts.nodeAddress === undefined ? 0 : settings['probe-port'],
     ...(more.nodePrefixes && { nodePrefixes: more.nodePrefixes }),
-    ...(more.handOver && { handOver: more.handOver })
+    ...(more.handOver && { handOver: more.handOver }),
+    ...(relays(settings) && { relayRate: settings['relay-rate'] })
   }
 }
 

@@ -8,7 +8,7 @@ import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { FLAPS_MIN, isFlapping } from '../../core/host/flapping.ts'
 import type { HandshakeRefusal } from '../control/control.ts'
 import type { FaultText } from '../observe/health.ts'
-import { carriedFault } from '../paths/path-faults.ts'
+import { carriedFaults } from '../paths/path-faults.ts'
 import type { PathNow } from '../paths/path-text.ts'
 import { gatewaysOf } from '../../core/host/nodes.ts'
 import { carriedCause, noPodsFault, ownGatewaysFault, type OfNode } from './node-faults.ts'
@@ -68,6 +68,7 @@ export const PATH_FAULT_CODES = [
   'PATH_MTU',
   'PATH_FLAPPING',
   'PATH_TCP',
+  'PATH_RELAY',
   'CONTROL_LOST',
   'HANDSHAKE_REFUSED',
   'RECORDS_NOT_TAKEN',
@@ -116,9 +117,9 @@ export function pathFaults(facts: PathFacts): PathFaults {
     PATH_FLAPPING: gateways
       .filter(({ agent }) => isFlapping(facts.tunnel(agent.origin)?.changes ?? 0))
       .map(({ cluster, agent }) => flapping(cluster, agent, facts)),
-    PATH_TCP: members
-      .filter(({ agent }) => facts.tunnel(agent.origin)?.state === 'up')
-      .flatMap(({ cluster, agent }) => carriedFault(cluster, agent, facts.way?.(agent.origin)) ?? []),
+    ...carriedFaults(members, (origin) =>
+      facts.tunnel(origin)?.state === 'up' ? facts.way?.(origin) : undefined
+    ),
     PATH_MTU: gateways.flatMap(({ cluster, agent }) => narrow(cluster, agent, facts) ?? []),
     CONTROL_LOST: others.length > 0 && control.aloneMs > ALONE_MS ? [CONTROL_LOST] : [],
     HANDSHAKE_REFUSED: members.flatMap(({ cluster, agent }) => refused(cluster, agent, control) ?? []),
@@ -195,7 +196,7 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   return {
     rank: RANKS.silent,
     cause: `${where} answers this host neither by UDP nor by TCP`,
-    fix: `check the route and the firewalls between this host and ${where}: \`ip route get ${where}\`, \`ping ${where}\``
+    fix: `check the route and the firewalls between this host and ${where}: \`ip route get ${where}\`, \`ping ${where}\`; or set relay-rate on a gateway of a cluster that reaches both`
   }
 }
 

@@ -4,6 +4,16 @@ import { tunnelAgents } from '../../core/host/nodes.ts'
 import type { ClusterName, Origin, Role } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { PathPeer } from '../paths/member-path.ts'
+import type { Relay } from '../paths/relay-end.ts'
+
+/** The gateways of all clusters that offer to relay. */
+export function relaysOf(view: MeshView): readonly Relay[] {
+  return [...view.clusters.values()].flatMap(({ name, agents }) =>
+    agents
+      .filter(({ agent }) => agent.role === 'gateway' && agent.relayRate !== undefined)
+      .map(({ origin, agent }) => ({ origin, cluster: name, node: agent.node }))
+  )
+}
 
 /** `isCarried`: a gateway of this cluster carries the traffic to another one. */
 export function pathPeers(

@@ -16,13 +16,13 @@ import { Loop } from '../../io/timing/loop.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { DroppedPackets } from '../host/dropped-packets.ts'
 import { Obstacles } from '../host/obstacles.ts'
-import { roleOf } from '../settings/role.ts'
+import { relays, roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
 import { TunnelPaths } from '../paths/tunnel-paths.ts'
 import { NodePaths } from './node-paths.ts'
-import { pathPeers } from './path-peers.ts'
+import { pathPeers, relaysOf } from './path-peers.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
 // A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
@@ -90,6 +90,7 @@ export class PathWatch {
       ...options,
       wireguardPort: settings['wireguard-port'],
       rate: host === undefined ? 0 : settings['tcp-path-rate'],
+      relayRate: relays(settings) ? settings['relay-rate'] : 0,
       keepaliveSeconds: settings['keepalive-seconds'],
       onAddress: options.onGateways
     })
@@ -185,7 +186,13 @@ export class PathWatch {
     const carrier = (name: ClusterName) => carriers?.get(name)?.agent.wireguardKey
     tunnels.update({ view, stats, self, carrier, nowMs, probe: probe() })
     const peers = pathPeers(view, { ...self, isCarried: (name) => carriers?.has(name) === true })
-    this.ways.update({ nowMs, peers, stats, answers: (origin) => tunnels.answers(origin) })
+    this.ways.update({
+      nowMs,
+      peers,
+      relays: relaysOf(view),
+      stats,
+      answers: (origin) => tunnels.answers(origin)
+    })
     this.node.tick(view, nowMs)
     countPaths(metrics, { view, control, tunnels })
     networks.judge(view)

@@ -28,7 +28,7 @@ import { Publisher, tellPublishingFault } from './publisher.ts'
 import type { Reconciler } from '../host/reconciler.ts'
 import type { OwnNode } from '../sources/source.ts'
 import { Balancing } from './balancing.ts'
-import { datagramIntake } from '../paths/tunnel-paths.ts'
+import { datagramIntakes } from '../paths/tunnel-paths.ts'
 import { Dialer } from './dialer.ts'
 import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
@@ -293,7 +293,7 @@ export class Session {
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
       ownSide: this.#own.side,
-      datagrams: datagramIntake(this.#options, () => this.#paths.ways),
+      ...datagramIntakes(this.#options, () => this.#paths.ways),
       onChange: () => this.#update.mark(),
       onLeftOut: (leftOut) => setLeftOut(health, leftOut)
     })

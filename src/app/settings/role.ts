@@ -7,3 +7,8 @@ import type { Settings } from './settings.ts'
 export function roleOf({ role }: Pick<Settings, 'role'>): Role {
   return role === 'node' ? 'node' : 'gateway'
 }
+
+/** Whether this agent relays. A node is dialled by no other cluster, so it cannot. */
+export function relays(settings: Pick<Settings, 'role' | 'relay-rate'>): boolean {
+  return settings['relay-rate'] > 0 && roleOf(settings) === 'gateway'
+}

@@ -10,7 +10,7 @@ import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.t
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
 import { portClash } from './port-clash.ts'
-import { NODE_PREFIXES_MAX } from '../../core/wire/value-codec.ts'
+import { NODE_PREFIXES_MAX, RELAY_RATE_MAX } from '../../core/wire/value-codec.ts'
 import { FIX, fixOf } from './refused.ts'
 import { SettingsError, readSettingsFile, shown } from './settings-file.ts'
 import {
@@ -141,9 +141,14 @@ export const SETTINGS = {
     'host:port to which other gateways send the tunnel; names are resolved again every 30 s; without a port the wireguard-port; found from the host addresses when empty'
   ),
   'tcp-path-rate': row(
-    integer({ min: 0, max: 10_000 }),
+    integer({ min: 0, max: RELAY_RATE_MAX }),
     100,
     'Mbit/s of the tunnel over TCP with each gateway whose UDP gets no answer; 0 = never over TCP'
+  ),
+  'relay-rate': row(
+    integer({ min: 0, max: RELAY_RATE_MAX }),
+    0,
+    'Mbit/s, in all, that this gateway relays for others that reach each other neither by UDP nor TCP; 0 = none'
   ),
   device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
   mtu: row(

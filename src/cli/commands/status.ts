@@ -245,6 +245,7 @@ function activity(status: StatusAnswer, context: Context): Field[] {
       'Mesh members',
       `${count(status.clusters, 'cluster')}, ${count(status.connections, 'control connection')}`
     ],
+    ...field('Relays', status.relays === undefined ? undefined : relaysText(status.relays)),
     ...field('Last pass', status.lastPass === undefined ? undefined : lastPass(status.lastPass, context)),
     ...field('Refused', refused.map(([reason, n]) => `${reason}: ${n}`).join(', ')),
     ...field(
@@ -252,6 +253,13 @@ function activity(status: StatusAnswer, context: Context): Field[] {
       dropped.map(([reason, n]) => `${count(n, 'packet')} ${DROPPED[reason] ?? reason}`).join(', ')
     )
   ]
+}
+
+/** "the tunnels between west and edge (2), east and edge (1)". */
+function relaysText(relays: NonNullable<StatusAnswer['relays']>): string {
+  const pairs = Map.groupBy(relays, ({ clusters }) => clusters.toSorted().join(' and '))
+  const named = [...pairs].map(([clusters, { length }]) => `${clusters} (${length})`)
+  return named.length === 0 ? 'none now' : `the tunnels between ${named.join(', ')}`
 }
 
 /** "2026-11-23 04:12:11 UTC (3d12h ago): 4 operations in 12 ms", and the error of a pass that failed. */

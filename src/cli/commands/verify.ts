@@ -221,7 +221,15 @@ function tunnelResult({ verdict, gateways }: PingAnswer): Omit<Result, 'cluster'
     lossPercent === 0 ? [] : [`${node} lost ${lossPercent} %${reason === undefined ? '' : ` (${reason})`}`]
   )
   const overTcp = gateways.flatMap(({ node, path }) => (path === 'tcp' ? [node] : []))
-  const path = overTcp.length === 0 ? '' : `; over TCP, since UDP gets no answer: ${overTcp.join(' ')}`
+  const relayed = gateways.flatMap(({ node, path }) =>
+    path.startsWith('relay:') ? [`${node} (${path})`] : []
+  )
+  const path = [
+    overTcp.length === 0 ? '' : `; over TCP, since UDP gets no answer: ${overTcp.join(' ')}`,
+    relayed.length === 0
+      ? ''
+      : `; over a relay, since neither UDP nor TCP gets an answer: ${relayed.join(' ')}`
+  ].join('')
   return {
     subject: gateways.map(({ node }) => node).join(' '),
     state: verdict === 'answered' ? 'ok' : verdict === 'lossy' ? 'warning' : 'fault',

@@ -1,6 +1,7 @@
-// Chooses how the datagrams of one WireGuard peer travel: `direct` by UDP, or carried by this agent over a carrier (the
-// control connection). WireGuard stays end to end in both; a change of the path changes only the address to which it
-// sends, so that no session and no flow ends. Pure: facts with times in, the state out; app/paths acts on it.
+// Chooses how the datagrams of one WireGuard peer travel: `direct` by UDP, or carried by this agent over a carrier: the
+// control connection to the peer (`tcp`), or those of a relay (relay-choice.ts). WireGuard stays end to end in all; a change
+// of the path changes only the address to which it sends, so that no session and no flow ends. A change of the carrier
+// does not even change that. Pure: facts with times in, the state out; app/paths acts on it.
 // Invariants
 //   1. A tunnel is direct as long as direct is answered. It is carried only while there is a carrier.
 //   2. Direct that is not answered for SILENCE_MS is given up before the tunnel counts as down (tunnel-state.ts, 5 s).
@@ -12,10 +13,15 @@
 //      fell silent together, the other end is stopped or cut off, and no carrier helps. When both are back, direct comes
 //      first: the carrier must be back for FIRST_ANSWER_MS, in which WireGuard repeats its handshake.
 //   6. Both ends decide alone and follow each other: WireGuard sends to where the last valid packet came from.
+//   7. `tcp` comes before a relay. A tunnel goes over a relay only while nothing comes over the control connection to the
+//      peer, and back when that has brought frames for TCP_HELD_MS.
+//   8. A relay that is ready is a proof as in 5: it is ready only while the other end asks for it, and that asks only when
+//      it gets no answer by direct either. The wait of 5 after a silence of both holds here, too.
 //
 //   direct ── silent for SILENCE_MS, or the other end sends by a carrier ──→ carried
 //   carried ── a try is answered, or the other end sends directly ──→ direct
 //   carried ── no carrier for UNCARRIED_MS, or silent for CARRIED_SILENCE_MS ──→ direct
+//   tcp ── silent for CARRIER_GAP_MS, a relay is ready ──→ relay ── frames for TCP_HELD_MS ──→ tcp
 import { backoffMs } from '../model/backoff.ts'
 import type { PeerAddress } from '../model/values.ts'
 
@@ -35,10 +41,12 @@ export interface PathFacts {
   readonly nowMs: number
   /** Whether an address is known at which direct can be tried. Without one, only the other end can start direct. */
   readonly hasAddress: boolean
-  /** Whether a carrier to the other end exists now. */
+  /** Whether a control connection to the other end exists now, which carries. */
   readonly hasCarrier: boolean
-  /** Time of the latest frame by the carrier, which brings one a second; undefined: none came. */
+  /** Time of the latest frame by the control connection, which brings one a second; undefined: none came. */
   readonly carrierHeardMs: number | undefined
+  /** The relay that is ready for this tunnel: since when, and when it last said so; undefined: none is. */
+  readonly relay: { readonly sinceMs: number; readonly heardMs: number } | undefined
   /** Where WireGuard sends now; undefined: it has no endpoint for this peer, or it could not be read. */
   readonly sendsTo: 'peer' | 'carrier' | undefined
   /** Time of the latest answer through the tunnel; undefined: there was none. */
@@ -54,6 +62,8 @@ export interface PathFacts {
 /** The path of one tunnel. */
 export interface PathState {
   readonly isCarried: boolean
+  /** What carries the tunnel, or would. */
+  readonly carrier: Carrier
   /** Time of the latest change. */
   readonly sinceMs: number
   /** Tries of direct in a row that failed, or that were answered and failed again within HELD_MS. */
@@ -74,6 +84,8 @@ export interface PathState {
   readonly cause: PathCause
 }
 
+type Carrier = 'tcp' | 'relay'
+
 /**
  * `start`: direct comes first. `silent`: direct got no answer. `followed`: the other end has changed the path. `answered`: a
  * try of direct was answered. `uncarried`: there was no carrier. `unanswered`: nothing came back by the carrier.
@@ -93,6 +105,12 @@ export const SETTLE_MS = 3_000
 const PROOF_MS = 2_000
 /** Frames come every second, and one of them may be lost and sent again. A longer gap is a silence of the carrier. */
 const CARRIER_GAP_MS = 3_000
+/** The control connection is back, and stays: it has brought some frames. */
+const TCP_HELD_MS = 3_000
+/** Relays are asked after this silence, so that one is ready when direct is given up. */
+const ASK_MS = 1_000
+/** A relay that is ready so soon after direct fell silent shows that the other end was not cut off as a whole. */
+const RELAY_SOON_MS = 5_000
 /** A control connection that ends is dialled again after 0.25 s, and a handshake takes three round trips. */
 const UNCARRIED_MS = 5_000
 /** A carrier that exists and brings nothing back: the other end may have lost it, or may carry nothing. */
@@ -107,13 +125,48 @@ const TRY_WAITS = { minMs: 10_000, maxMs: 300_000 }
 
 /** Returns the path of a tunnel that has just been made: direct comes first. */
 export function startPath(nowMs: number): PathState {
-  return direct({ failures: 0, carrierHeardMs: undefined, carrierSinceMs: undefined }, nowMs, 'start')
+  const lasting = {
+    failures: 0,
+    carrier: 'tcp',
+    carrierHeardMs: undefined,
+    carrierSinceMs: undefined
+  } as const
+  return direct(lasting, nowMs, 'start')
 }
 
 /** Returns the path as of now. Called about once a second. */
 export function nextPath(before: PathState, facts: PathFacts): PathState {
-  const state = withCarrier(before, facts)
+  const heard = withCarrier(before, facts)
+  const carrier = carrierOf(heard, facts)
+  const state = carrier === heard.carrier ? heard : { ...heard, carrier }
   return state.isCarried ? fromCarried(state, facts) : fromDirect(state, facts)
+}
+
+/** Whether relays are to be asked for this tunnel (invariant 8). */
+export function wantsRelay(state: PathState, facts: PathFacts): boolean {
+  if (state.isCarried && state.carrier === 'relay') return true
+  const patienceMs = facts.isProbed ? ASK_MS : silenceMsMax(facts)
+  return facts.unanswered > 0 && silentMs(state, facts) > patienceMs
+}
+
+/** Milliseconds without an answer while the tunnel goes over a relay; 0 while it does not. */
+export function relaySilentMs(state: PathState, facts: PathFacts): number {
+  if (!state.isCarried || state.carrier !== 'relay' || facts.unanswered < LOST_MIN) return 0
+  return silentMs(state, facts)
+}
+
+/** What is to carry the tunnel (invariant 7). */
+function carrierOf(state: PathState, { nowMs, hasCarrier, carrierHeardMs, relay }: PathFacts): Carrier {
+  if (relay === undefined) return 'tcp'
+  const isTcpHeard = hasCarrier && carrierHeardMs !== undefined && nowMs - carrierHeardMs <= CARRIER_GAP_MS
+  if (!isTcpHeard) return 'relay'
+  const heldMs = nowMs - Math.max(state.carrierSinceMs ?? nowMs, state.sinceMs)
+  return state.carrier === 'tcp' || heldMs >= TCP_HELD_MS ? 'tcp' : 'relay'
+}
+
+/** Whether anything carries datagrams to the other end. */
+function isCarriable({ hasCarrier, relay }: PathFacts): boolean {
+  return hasCarrier || relay !== undefined
 }
 
 /** Notes what the carrier brought. An agent that was stopped itself has heard nothing meanwhile, which is a gap, too. */
@@ -137,7 +190,22 @@ function silentMs({ sinceMs }: PathState, { nowMs, lastAnswerMs }: PathFacts): n
   return nowMs - Math.max(sinceMs, lastAnswerMs ?? -Infinity)
 }
 
-/** Whether the carrier works although direct is silent (invariant 5). */
+/** The carrier that works although direct is silent (invariants 5 and 8); undefined: none is known to. */
+function provedCarrier(state: PathState, facts: PathFacts): Carrier | undefined {
+  if (facts.hasCarrier && isProved(state, facts)) return 'tcp'
+  return isRelayProved(state, facts) ? 'relay' : undefined
+}
+
+function isRelayProved(state: PathState, facts: PathFacts): boolean {
+  const { nowMs, relay } = facts
+  if (relay === undefined) return false
+  const directMs = nowMs - silentMs(state, facts)
+  const isSoon = relay.sinceMs - directMs <= RELAY_SOON_MS
+  return isSoon
+    ? relay.heardMs > directMs
+    : nowMs - relay.sinceMs > Math.max(FIRST_ANSWER_MS, silenceMsMax(facts))
+}
+
 function isProved(state: PathState, facts: PathFacts): boolean {
   const { carrierHeardMs, carrierSinceMs } = state
   if (carrierHeardMs === undefined || carrierSinceMs === undefined) return false
@@ -161,10 +229,12 @@ export function tried(
 }
 
 function fromDirect(state: PathState, facts: PathFacts): PathState {
-  const { nowMs, hasCarrier, sendsTo, unanswered } = facts
-  if (!hasCarrier) return state
-  if (silentMs(state, facts) > silenceMsMax(facts) && unanswered >= LOST_MIN && isProved(state, facts))
-    return carried(state, nowMs, 'silent')
+  const { nowMs, sendsTo, unanswered } = facts
+  if (!isCarriable(facts)) return state
+  if (silentMs(state, facts) > silenceMsMax(facts) && unanswered >= LOST_MIN) {
+    const carrier = provedCarrier(state, facts)
+    if (carrier !== undefined) return carried({ ...state, carrier }, nowMs, 'silent')
+  }
   return sendsTo === 'carrier' && nowMs - state.sinceMs > SETTLE_MS
     ? carried(state, nowMs, 'followed')
     : state
@@ -178,8 +248,8 @@ function silenceMsMax({ isProbed, lastAnswerMs, keepaliveSeconds }: PathFacts): 
 }
 
 function fromCarried(state: PathState, facts: PathFacts): PathState {
-  const { nowMs, hasCarrier, sendsTo, lastAnswerMs, unanswered } = facts
-  const uncarriedMs = hasCarrier ? undefined : (state.uncarriedMs ?? nowMs)
+  const { nowMs, sendsTo, lastAnswerMs, unanswered } = facts
+  const uncarriedMs = isCarriable(facts) ? undefined : (state.uncarriedMs ?? nowMs)
   const heardMs = sendsTo === 'peer' ? (state.heardMs ?? nowMs) : undefined
   if (uncarriedMs !== undefined && nowMs - uncarriedMs >= UNCARRIED_MS)
     return direct(state, nowMs, 'uncarried')
@@ -193,7 +263,7 @@ function fromCarried(state: PathState, facts: PathFacts): PathState {
 }
 
 /** What goes on through a change of the path. */
-type Lasting = Pick<PathState, 'failures' | 'carrierHeardMs' | 'carrierSinceMs'>
+type Lasting = Pick<PathState, 'failures' | 'carrier' | 'carrierHeardMs' | 'carrierSinceMs'>
 
 function direct(state: Lasting, nowMs: number, cause: PathCause): PathState {
   return changed(state, nowMs, { isCarried: false, nextTryMs: nowMs, cause })
@@ -207,10 +277,10 @@ function carried(state: PathState, nowMs: number, cause: PathCause): PathState {
 }
 
 function changed(
-  { failures, carrierHeardMs, carrierSinceMs }: Lasting,
+  { failures, carrier, carrierHeardMs, carrierSinceMs }: Lasting,
   nowMs: number,
   next: Pick<PathState, 'isCarried' | 'nextTryMs' | 'cause'>
 ): PathState {
-  const lasting = { failures, carrierHeardMs, carrierSinceMs }
+  const lasting = { failures, carrier, carrierHeardMs, carrierSinceMs }
   return { ...next, ...lasting, sinceMs: nowMs, triedMs: nowMs, uncarriedMs: undefined, heardMs: undefined }
 }

@@ -64,6 +64,10 @@ export interface AgentValue {
   readonly nodePrefixes?: readonly Cidr[]
   /** Of a gateway that hands over: other gateways of its cluster are preferred (host/gateway-order.ts). */
   readonly handOver?: HandOver
+  /**
+   * Mbit/s that the agent relays for the tunnels of others, 1 to RELAY_RATE_MAX; absent when it relays none.
+   */
+  readonly relayRate?: number
 }
 
 /**

@@ -42,7 +42,8 @@ function reducedAgent(value: AgentValue, passes: (value: Value) => boolean): Age
     { probePort: value.probePort },
     { node: value.node },
     { version: value.version },
-    ...(value.handOver === undefined ? [] : [{ handOver: value.handOver }])
+    ...(value.handOver === undefined ? [] : [{ handOver: value.handOver }]),
+    ...(value.relayRate === undefined ? [] : [{ relayRate: value.relayRate }])
   ]
   const passing = steps.filter((step) => passes({ ...bare, ...step }))
   const plain: AgentValue = Object.assign({ ...bare }, ...passing)

@@ -140,6 +140,8 @@ const PREFIXES_MAX = 256
 export const NODE_PREFIXES_MAX = 16
 export const PEER_ADDRESSES_MAX = 16
 export const MULTIADDRS_MAX = 16
+/** Mbit/s: the range of the settings tcp-path-rate and relay-rate. */
+export const RELAY_RATE_MAX = 10_000
 const AFFINITY_SECONDS_MAX = 86_400
 
 /** The first invalid field of a value. It is thrown and caught inside this file only. */
@@ -173,7 +175,8 @@ function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
     version: matching('version', agent.version, VERSION),
     probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort),
     ...(nodePrefixes.length > 0 && { nodePrefixes }),
-    ...(agent.handOver !== wire.HandOver.HAND_OVER_NONE && { handOver: toHandOver(agent.handOver) })
+    ...(agent.handOver !== wire.HandOver.HAND_OVER_NONE && { handOver: toHandOver(agent.handOver) }),
+    ...(agent.relayRate > 0 && { relayRate: rate('relayRate', agent.relayRate) })
   }
 }
 
@@ -309,7 +312,8 @@ function encodeAgent(agent: AgentValue) {
     version: agent.version,
     probePort: agent.probePort,
     nodePrefixes: (agent.nodePrefixes ?? []).map(cidrToPrefix),
-    ...(agent.handOver !== undefined && { handOver: HAND_OVERS[agent.handOver] })
+    ...(agent.handOver !== undefined && { handOver: HAND_OVERS[agent.handOver] }),
+    relayRate: agent.relayRate ?? 0
   }
 }
 
@@ -370,6 +374,12 @@ function toCidrs(field: string, prefixes: readonly PrefixMessage[]): readonly Ci
 function port(field: string, number: number): number {
   if (number < 1 || number > PORT_MAX) throw new InvalidField(`${field} has a port outside 1 … 65535`)
   return number
+}
+
+function rate(field: string, megabits: number): number {
+  if (megabits > RELAY_RATE_MAX)
+    throw new InvalidField(`${field} is ${megabits} Mbit/s, above the limit of ${RELAY_RATE_MAX}`)
+  return megabits
 }
 
 function portName(text: string): string {

@@ -1,18 +1,38 @@
 // Carries datagrams between members beside the control frames: a stream of its own on the control connection of the two,
 // for each direction, with the same frames (length, then bytes). app/paths carries WireGuard's datagrams by it where UDP is
-// blocked. TCP delivers all that was written, so the sender drops early instead of queueing.
+// blocked, and the frames of relays by another one. TCP delivers all that was written, so the sender drops early instead of
+// queueing.
 // Invariants
 //   1. Datagrams are taken only from a peer that is an authenticated neighbour, on the connection of that neighbour.
-//   2. At most QUEUE_BYTES_MAX bytes wait here for one peer; what does not fit is dropped, and the caller is told.
+//   2. At most QUEUE_BYTES_MAX bytes wait here for one peer; what does not fit is dropped, and the caller is told. While the
+//      stream is opened, at most `waitBytesMax` of them wait.
 //   3. All datagrams of one turn of the event loop leave in one write: a write costs as much as some fifty datagrams. So they wait
 //      for the end of the turn, since each UDP datagram is an event of its own.
 //   4. A stream is opened at most every REOPEN_MS, so a peer that refuses it costs one small exchange in that time.
+import type { Libp2p } from 'libp2p'
 import type { Origin } from '../../core/model/values.ts'
-import { FrameStream, type Connection, type Stream } from './frame-stream.ts'
+import {
+  FrameStream,
+  TOO_LONG,
+  type Connection,
+  type FrameStreamOptions,
+  type Stream
+} from './frame-stream.ts'
 import type { TransportLimits } from './limits.ts'
+import { originOf } from './origin.ts'
 import type { Turns } from './turns.ts'
 
 export const DATAGRAM_PROTOCOL = '/rhizome/datagram/1'
+export const RELAY_PROTOCOL = '/rhizome/relay/1'
+
+/** What an agent does with datagrams of one protocol. */
+export interface DatagramIntake {
+  /** Bytes of the longest datagram. */
+  readonly bytesMax: number
+  readonly receive: (peer: Origin, datagram: Uint8Array) => void
+  /** Called when a datagram was announced that is too long: the stream of the peer has ended. */
+  readonly tooLong?: (peer: Origin, reason: string) => void
+}
 
 /**
  * `sent`: it left, or will in this turn of the event loop. `full`: dropped, since more than QUEUE_BYTES_MAX bytes wait.
@@ -27,13 +47,15 @@ const REOPEN_MS = 1_000
 const UNSUPPORTED_MS = 60_000
 
 interface DatagramsOptions {
+  readonly protocol: typeof DATAGRAM_PROTOCOL | typeof RELAY_PROTOCOL
+  /** undefined: this agent sends and takes none. */
+  readonly intake: DatagramIntake | undefined
+  /** Bytes that wait for one peer while the stream to it is opened. */
+  readonly waitBytesMax: number
   readonly limits: TransportLimits
-  /** Bytes of the longest datagram. */
-  readonly bytesMax: number
   readonly turns: Turns
   /** Returns the connection of an authenticated neighbour. */
   readonly connection: (peer: Origin) => Connection | undefined
-  readonly receive: (peer: Origin, datagram: Uint8Array) => void
   readonly log: (event: string, fields: object) => void
 }
 
@@ -59,14 +81,31 @@ export class Datagrams {
     this.#options = options
   }
 
+  /** Takes the streams of peers. Without an intake, peers are told that this agent does not know the protocol. */
+  async listen(libp2p: Pick<Libp2p, 'handle'>): Promise<void> {
+    const { intake, protocol } = this.#options
+    if (intake === undefined) return
+    await libp2p.handle(
+      protocol,
+      (stream, connection) => this.#accept(originOf(connection.remotePeer), connection, stream),
+      // A peer opens one stream; a second one may arrive before the first one has ended here.
+      { maxInboundStreams: 2, maxOutboundStreams: 2 }
+    )
+  }
+
   /** Takes a stream that a peer has opened (invariant 1). */
-  accept(peer: Origin | undefined, connection: Connection, stream: Stream): void {
-    const { connection: of, receive } = this.#options
+  #accept(peer: Origin | undefined, connection: Connection, stream: Stream): void {
+    const { connection: of, intake } = this.#options
     if (peer === undefined || of(peer) !== connection)
       return stream.abort(new Error('datagrams are taken from authenticated neighbours only'))
-    // The connection may be replaced while the stream lives, and the neighbour may fall.
-    const frames = this.#open(stream, (datagram) => {
-      if (of(peer) === connection) receive(peer, datagram)
+    const frames = this.#open(stream, {
+      // The connection may be replaced while the stream lives, and the neighbour may fall.
+      frame: (datagram) => {
+        if (of(peer) === connection) intake?.receive(peer, datagram)
+      },
+      ended: (reason) => {
+        if (TOO_LONG.test(reason)) intake?.tooLong?.(peer, reason)
+      }
     })
     const streams = this.#inbound.get(peer) ?? new Set<FrameStream>()
     this.#inbound.set(peer, streams.add(frames))
@@ -75,11 +114,14 @@ export class Datagrams {
 
   /** Sends one datagram, and opens the stream if there is none. The bytes must not change afterwards. */
   send(peer: Origin, datagram: Uint8Array): DatagramOutcome {
-    const out = this.#to(peer)
-    if (out?.state === 'unsupported') return 'unsupported'
-    if (out?.state !== 'open' || out.frames === undefined) return 'closed'
-    if (out.frames.queuedBytes + out.pendingBytes + datagram.byteLength > QUEUE_BYTES_MAX) return 'full'
-    if (out.pending.push(datagram) === 1) setImmediate(() => flush(out))
+    const { intake, waitBytesMax } = this.#options
+    const out = intake && this.#to(peer)
+    if (intake === undefined || out?.state === 'unsupported') return 'unsupported'
+    if (out === undefined || out.state === 'ended') return 'closed'
+    const isOpen = out.state === 'open' && out.frames !== undefined
+    const queuedBytes = (out.frames?.queuedBytes ?? 0) + out.pendingBytes + datagram.byteLength
+    if (queuedBytes > (isOpen ? QUEUE_BYTES_MAX : waitBytesMax)) return isOpen ? 'full' : 'closed'
+    if (out.pending.push(datagram) === 1 && isOpen) setImmediate(() => flush(out))
     out.pendingBytes += datagram.byteLength
     return 'sent'
   }
@@ -118,15 +160,19 @@ export class Datagrams {
   }
 
   async #begin(peer: Origin, out: Outbound): Promise<void> {
-    const { limits, log } = this.#options
+    const { limits, log, protocol } = this.#options
     try {
       const signal = AbortSignal.timeout(limits.authenticationMs)
-      const stream = await out.connection.newStream(DATAGRAM_PROTOCOL, { signal })
-      const frames = this.#open(stream, () => {
-        throw new Error('datagrams come on the stream that the peer has opened')
+      const stream = await out.connection.newStream(protocol, { signal })
+      const frames = this.#open(stream, {
+        frame: () => {
+          throw new Error('datagrams come on the stream that the peer has opened')
+        },
+        ended: () => undefined
       })
       out.frames = frames
       out.state = 'open'
+      flush(out)
       void frames.settled.then(() => (out.state = 'ended'))
     } catch (error) {
       // libp2p has this name for the answer of a peer that does not know the protocol.
@@ -136,14 +182,17 @@ export class Datagrams {
     }
   }
 
-  #open(stream: Stream, frame: (datagram: Uint8Array) => void): FrameStream {
-    const { limits, bytesMax, turns, log } = this.#options
+  #open(stream: Stream, on: Pick<FrameStreamOptions, 'frame' | 'ended'>): FrameStream {
+    const { limits, intake, turns, log } = this.#options
     const frames = new FrameStream({
       stream,
-      limits: { ...limits, unauthenticatedFrameBytesMax: bytesMax },
+      limits: { ...limits, unauthenticatedFrameBytesMax: intake?.bytesMax ?? 0 },
       turns,
-      frame,
-      ended: (reason) => log('stream of datagrams ended', { reason })
+      frame: on.frame,
+      ended: (reason) => {
+        log('stream of datagrams ended', { reason })
+        on.ended(reason)
+      }
     })
     frames.open()
     return frames

@@ -16,7 +16,7 @@ import { WindowUpdates } from './window-updates.ts'
 export type Connection = ReturnType<Libp2p['getConnections']>[number]
 export type Stream = Connection['streams'][number]
 
-interface FrameStreamOptions {
+export interface FrameStreamOptions {
   readonly stream: Stream
   readonly limits: TransportLimits
   readonly turns: Turns
@@ -25,6 +25,9 @@ interface FrameStreamOptions {
   /** Called once, with the reason, when no further frame will be delivered. */
   readonly ended: (reason: string) => void
 }
+
+/** The reason with which a stream ends whose peer has announced a frame above the limit. */
+export const TOO_LONG = /^a frame has \d+ bytes, above the limit/
 
 /** One stream to one peer. Before `trust`, frames are limited to `unauthenticatedFrameBytesMax`. */
 export class FrameStream {

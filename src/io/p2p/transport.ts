@@ -10,7 +10,13 @@ import type { Origin } from '../../core/model/values.ts'
 import { checkAddress, dialAddresses, isHere, isOwn, socketKey, usable } from './addresses.ts'
 import { listenError } from './errors.ts'
 import type { Connection } from './frame-stream.ts'
-import { DATAGRAM_PROTOCOL, Datagrams, type DatagramOutcome } from './datagrams.ts'
+import {
+  DATAGRAM_PROTOCOL,
+  Datagrams,
+  RELAY_PROTOCOL,
+  type DatagramIntake,
+  type DatagramOutcome
+} from './datagrams.ts'
 import { createGater } from './gater.ts'
 import { InboundBudget } from './inbound-budget.ts'
 import { libp2pOptions } from './libp2p-options.ts'
@@ -46,8 +52,9 @@ export interface TransportOptions {
   /** Returns whether the peer is a known member, for which a place is kept while strangers take all others. */
   readonly isMember?: (peer: Origin) => boolean
   /** Takes the datagrams of authenticated neighbours. When left out, this agent carries no datagrams. */
-  readonly datagrams?:
-    { readonly bytesMax: number; readonly receive: (peer: Origin, datagram: Uint8Array) => void } | undefined
+  readonly datagrams?: DatagramIntake | undefined
+  /** The same for the frames between an agent and its relay. */
+  readonly relayed?: DatagramIntake | undefined
   readonly log?: (event: string, fields: object) => void
 }
 
@@ -79,6 +86,8 @@ export interface Transport {
   send(peer: Origin, frame: Uint8Array): boolean
   /** Sends a datagram beside the frames, or drops it (datagrams.ts). */
   sendDatagram(peer: Origin, datagram: Uint8Array): DatagramOutcome
+  /** The same for a frame to or from a relay. The first few wait while the stream is opened. */
+  sendRelayed(peer: Origin, frame: Uint8Array): DatagramOutcome
   /** Calls back once when the peer's send queue has drained, unless it ends before. A later call replaces this one. */
   whenSent(peer: Origin, listener: () => void): void
   /** Delivers no frame of this neighbour until `resume`. Meanwhile it can send at most windowBytesMax bytes. */
@@ -111,6 +120,7 @@ class Libp2pTransport implements Transport {
   readonly #neighbours: Neighbours
   readonly #redialer: Redialer
   readonly #datagrams: Datagrams
+  readonly #relayed: Datagrams
   readonly #isBanned: (peer: Origin) => boolean
   readonly #log: (event: string, fields: object) => void
   #libp2p: Libp2p | undefined
@@ -138,19 +148,21 @@ class Libp2pTransport implements Transport {
       events: options.handlers,
       ended: (peer, livedMs) => {
         this.#datagrams.ended(peer)
+        this.#relayed.ended(peer)
         this.#redialer.ended(peer, livedMs)
       },
       authenticated: (connection) => this.#budget.release(socketKey(connection.remoteAddr)),
       log: this.#log
     })
-    this.#datagrams = new Datagrams({
+    const lane = {
       limits: this.#limits,
-      bytesMax: options.datagrams?.bytesMax ?? 0,
       turns: this.#neighbours.turns,
-      connection: (peer) => this.#neighbours.connectionOf(peer),
-      receive: (peer, datagram) => options.datagrams?.receive(peer, datagram),
+      connection: (peer: Origin) => this.#neighbours.connectionOf(peer),
       log: this.#log
-    })
+    }
+    const [intake, relayed] = [options.datagrams, options.relayed]
+    this.#datagrams = new Datagrams({ ...lane, protocol: DATAGRAM_PROTOCOL, intake, waitBytesMax: 0 })
+    this.#relayed = new Datagrams({ ...lane, protocol: RELAY_PROTOCOL, intake: relayed, waitBytesMax: 8192 })
   }
 
   async start(): Promise<void> {
@@ -179,13 +191,7 @@ class Libp2pTransport implements Transport {
       // A peer opens one stream; a second one may arrive before the first one has ended here.
       { maxInboundStreams: 2, maxOutboundStreams: 2 }
     )
-    if (this.#options.datagrams !== undefined)
-      await libp2p.handle(
-        DATAGRAM_PROTOCOL,
-        (stream, connection) => this.#datagrams.accept(originOf(connection.remotePeer), connection, stream),
-        // A peer opens one stream; a second one may arrive before the first one has ended here.
-        { maxInboundStreams: 2, maxOutboundStreams: 2 }
-      )
+    for (const lane of [this.#datagrams, this.#relayed]) await lane.listen(libp2p)
     // libp2p remembers every PeerId for hours, and a stranger can use a new one for each connection.
     libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => {
       libp2p.peerStore.delete(peer).catch((error: unknown) => this.#log('peer store', { error }))
@@ -271,7 +277,11 @@ class Libp2pTransport implements Transport {
   }
 
   sendDatagram(peer: Origin, datagram: Uint8Array): DatagramOutcome {
-    return this.#options.datagrams === undefined ? 'unsupported' : this.#datagrams.send(peer, datagram)
+    return this.#datagrams.send(peer, datagram)
+  }
+
+  sendRelayed(peer: Origin, frame: Uint8Array): DatagramOutcome {
+    return this.#relayed.send(peer, frame)
   }
 
   whenSent(peer: Origin, listener: () => void): void {

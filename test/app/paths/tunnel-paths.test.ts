@@ -74,6 +74,7 @@ describe('the paths of tunnels', () => {
       log: { warn: () => undefined },
       wireguardPort: wireguard.address().port,
       rate: 8, // 1 MB a second, 250 KB at once
+      relayRate: 0,
       keepaliveSeconds: 25,
       onAddress: () => undefined
     })
@@ -89,6 +90,7 @@ describe('the paths of tunnels', () => {
     paths.update({
       nowMs: seconds * 1000,
       peers: [peerOf(EAST), peerOf(EDGE)],
+      relays: [],
       stats,
       answers: () => answers
     })
@@ -136,7 +138,13 @@ describe('the paths of tunnels', () => {
     looks(2)
     const now = heardMs
     for (let second = 3; second < 60; second++) {
-      paths.update({ nowMs: second * 1000, peers: [peerOf(EAST)], stats: [], answers: () => SILENT })
+      paths.update({
+        nowMs: second * 1000,
+        peers: [peerOf(EAST)],
+        relays: [],
+        stats: [],
+        answers: () => SILENT
+      })
       assert.equal(heardMs, now)
     }
     assert.equal(paths.of(EAST)?.path, 'direct')
@@ -204,6 +212,7 @@ describe('the paths of tunnels', () => {
     paths.update({
       nowMs: performance.now(),
       peers: [rotated],
+      relays: [],
       stats: [statsOf(EAST, heard[0]?.from)],
       answers: () => SILENT
     })

@@ -49,12 +49,14 @@ const value: fc.Arbitrary<Value> = fc.oneof(
       version: fc.constantFrom('', '0.1.0-rc.1+abc'),
       probePort: fc.integer({ min: 0, max: 65_535 }),
       nodePrefixes: fc.array(cidr, { maxLength: 4 }),
-      handOver: fc.constantFrom(undefined, 'drained' as const, 'stopping' as const)
+      handOver: fc.constantFrom(undefined, 'drained' as const, 'stopping' as const),
+      relayRate: fc.integer({ min: 0, max: 10_000 })
     })
-    .map(({ nodePrefixes, handOver, ...agent }) => ({
+    .map(({ nodePrefixes, handOver, relayRate, ...agent }) => ({
       ...agent,
       ...(nodePrefixes.length > 0 && { nodePrefixes }),
-      ...(handOver && { handOver })
+      ...(handOver && { handOver }),
+      ...(relayRate > 0 && { relayRate })
     })),
   fc.record({
     kind: fc.constant('cluster' as const),
@@ -373,6 +375,12 @@ describe('codec', () => {
       'svc/shop/web',
       { service: { ...service, trafficDistribution: 'Prefer Close' } },
       /trafficDistribution/
+    ],
+    [
+      'a rate of a relay above the range of the setting',
+      'agent',
+      { agent: { ...agent, relayRate: 10_001 } },
+      /relayRate is 10001 Mbit/
     ],
     ['no kind', 'agent', {}, /does not know the kind/]
   ]

@@ -104,7 +104,7 @@ export function pathFields(
   if (carrier !== undefined) return { path: `via ${carrier}` }
   const way = session.paths.ways.of(origin)
   if (way !== undefined && way.path !== 'direct') {
-    const address = session.control.neighbour(origin)?.address
+    const address = session.control.neighbour(way.relay?.origin ?? origin)?.address
     const host = peerHostOf(address)
     const endpoint =
       host === undefined ? {} : { endpoint: `${host}:${/\/tcp\/(\d+)/.exec(address ?? '')?.[1]}` }

@@ -7,7 +7,7 @@ import { monotonicMs } from '../../observe/clock.ts'
 import { faultSentence } from '../../observe/health.ts'
 import { VERSION } from '../../observe/version.ts'
 import type { Session } from '../../session/session.ts'
-import { roleOf } from '../../settings/role.ts'
+import { relays, roleOf } from '../../settings/role.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
@@ -83,10 +83,20 @@ function status(state: AgentState): Body<StatusAnswer> {
     connections: session?.control.neighbours().length ?? 0,
     refused: { ...session?.control.refusals.counts(), ...refusedRecords(session) },
     ...(session === undefined ? {} : { dropped: { ...session.paths.dropped } }),
+    ...(session === undefined || !relays(settings) ? {} : { relays: relayed(session) }),
     warnings: state.health.faults().map(faultSentence),
     ...(last === undefined ? {} : { lastPass: last }),
     uptimeSeconds: Math.floor((monotonicMs() - state.startedMs) / 1000)
   }
+}
+
+/** The tunnels of others that this agent relays. */
+function relayed({ paths }: Session): NonNullable<StatusAnswer['relays']> {
+  return paths.ways.relays.pairs().map(({ ends, clusters, sinceMs }) => ({
+    peerIds: ends,
+    clusters,
+    seconds: Math.floor((monotonicMs() - sinceMs) / 1000)
+  }))
 }
 
 /** The records that the view refuses now, counted by reason. */
