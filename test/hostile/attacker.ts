@@ -88,6 +88,8 @@ export class Attacker {
   answersPings = true
   /** Told each frame of replication. */
   onFrame: (frame: Uint8Array) => void = () => undefined
+  /** Told each frame of a relay. */
+  onRelayed: (frame: Uint8Array) => void = () => undefined
 
   private constructor(roots: MeshRoots, seed: Uint8Array) {
     this.roots = roots
@@ -97,6 +99,7 @@ export class Attacker {
     this.transport = createTransport({
       seed,
       listen: [],
+      relayed: { bytesMax: 1024 * 1024, receive: (_, frame) => this.onRelayed(frame) },
       limits: { queueBytesMax: 64 * 1024 * 1024, redialMinMs: 600_000, redialMaxMs: 600_000 },
       handlers: {
         neighbourUp: (peer) => void this.#lines.set(peer, newLine()),

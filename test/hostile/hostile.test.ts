@@ -4,6 +4,7 @@
 import { floodClaims } from './floods.ts'
 import { inheritanceClaims } from './inheritance.ts'
 import { nameClaims } from './names.ts'
+import { relayClaims } from './relays.ts'
 import { removalClaims } from './removal.ts'
 import { secretClaims } from './secrets.ts'
 import { silenceClaims } from './silence.ts'
@@ -32,6 +33,7 @@ describe('hostile peers beside honest agents', () => {
   nameClaims(world)
   floodClaims(world)
   voteClaims(world)
+  relayClaims(world)
   removalClaims(world)
   volumeClaims(world)
   inheritanceClaims(world)

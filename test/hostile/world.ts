@@ -93,7 +93,10 @@ export class World {
   }
 
   async start(cluster: Cluster): Promise<void> {
-    await this.agent(cluster).start({ 'http-listen': `127.0.0.1:${metricsPort(cluster)}` })
+    await this.agent(cluster).start({
+      'http-listen': `127.0.0.1:${metricsPort(cluster)}`,
+      ...(cluster === 'west' && { 'relay-rate': '8' })
+    })
   }
 
   async restart(cluster: Cluster): Promise<void> {

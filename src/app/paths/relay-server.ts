@@ -72,15 +72,14 @@ export class RelayServer {
     const { bytesPerSecond, clusterOf, count, send, onPair } = this.#options
     const asker = this.#asker(from)
     if (bytesPerSecond === 0 || asker === undefined)
-      return this.#refuse(from, 'refused', 'it relays nothing for it')
+      return this.#refuse(from, 'it asks an agent that relays nothing, or does not stand')
     if (!asker.asks.take(nowMs)) return count('in', 'rate')
     const to = originOfKeyText(other)
-    if (clusterOf(to) === undefined)
-      return this.#refuse(from, 'refused', 'it asks for an agent that is no member')
+    if (clusterOf(to) === undefined) return this.#refuse(from, 'it asks for an agent that is no member')
     const { cluster } = asker
     const verdict = this.#table.ask({ from, cluster, to, nowMs, costMs: this.#costMs(from, to) })
     if (verdict.kind === 'refused')
-      return this.#refuse(from, 'refused', 'its cluster asks for too many tunnels, or for one with itself')
+      return this.#refuse(from, 'its cluster asks for too many tunnels, or for one with itself')
     if (asker.others.size >= OTHERS_MAX) asker.others.clear()
     asker.others.set(other, to)
     if (verdict.kind === 'waits' || this.#options.neighbour(to) === undefined) return
@@ -98,7 +97,7 @@ export class RelayServer {
     const isPair =
       to !== undefined && this.#table.pair(from, to, nowMs) !== undefined && neighbour(from) !== undefined
     if (asker === undefined || !isPair)
-      return this.#refuse(from, 'refused', 'it sends datagrams for an agent that does not ask for them')
+      return this.#refuse(from, 'it sends datagrams for an agent that does not ask for them')
     if (!this.#rate.take(asker.cluster, countedBytes(datagram), nowMs)) return count('out', 'rate')
     const outcome = neighbour(to) === undefined ? 'closed' : send(to, deliverFrame(asker.key, datagram))
     count('out', outcome === 'sent' ? 'carried' : outcome)
@@ -130,8 +129,8 @@ export class RelayServer {
     return one === undefined || other === undefined ? COST_MS_MAX : one + other
   }
 
-  #refuse(from: Origin, fate: 'refused', reason: string): void {
-    this.#options.count('in', fate)
+  #refuse(from: Origin, reason: string): void {
+    this.#options.count('in', 'refused')
     this.#options.onRefused(from, reason)
   }
 }

@@ -1,8 +1,8 @@
 // The frames of relays, in both parts of this agent: as an end of its own tunnels (relay-end.ts), and as the relay of the
 // tunnels of others (relay-server.ts). The transport calls `received` for each frame.
 // Invariant: each refused frame is counted, and told in the events with the neighbour whose connection brought it, at most
-// once a second for each of them.
-import { readRelayFrame } from '../../core/host/relay-frame.ts'
+// once a second for each reason.
+import { RELAY_FRAME_BYTES_MAX, readRelayFrame } from '../../core/host/relay-frame.ts'
 import type { Pair } from '../../core/host/relay-table.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { Control } from '../control/control.ts'
@@ -30,8 +30,8 @@ export class Relays {
   /** What this agent carries by relays, and what it passes on as one. */
   readonly carried = new Carried('relay')
   readonly #passed = new Carried('relayed')
-  /** When a refusal of each neighbour was last told. Bounded by the neighbours. */
-  readonly #told = new Map<Origin, number>()
+  /** When each refusal of a neighbour was last told. Bounded by the neighbours: the reasons are those of the code. */
+  readonly #told = new Map<string, number>()
 
   constructor(options: RelaysOptions) {
     const { control, bytesPerSecond } = options
@@ -82,8 +82,8 @@ export class Relays {
   }
 
   /** A neighbour has announced a frame above the limit: its stream has ended. */
-  tooLong(peer: Origin, reason: string): void {
-    this.refuse(peer, reason, 'malformed')
+  tooLong(peer: Origin): void {
+    this.refuse(peer, `it is longer than ${RELAY_FRAME_BYTES_MAX} bytes`, 'malformed')
   }
 
   /** Called about once a second. */
@@ -91,7 +91,7 @@ export class Relays {
     this.#server.tick(nowMs)
     this.carried.tell(metrics)
     this.#passed.tell(metrics)
-    for (const [peer, toldMs] of this.#told) if (nowMs - toldMs > TOLD_MS) this.#told.delete(peer)
+    for (const [key, toldMs] of this.#told) if (nowMs - toldMs > TOLD_MS) this.#told.delete(key)
   }
 
   /** Counts and tells that a frame of this neighbour was refused. `reason`: a clause for people. */
@@ -102,11 +102,12 @@ export class Relays {
 
   #tell(peer: Origin, reason: string): void {
     const nowMs = monotonicMs()
-    if (nowMs - (this.#told.get(peer) ?? -Infinity) < TOLD_MS) return
-    this.#told.set(peer, nowMs)
+    const key = `${peer} ${reason}`
+    if (nowMs - (this.#told.get(key) ?? -Infinity) < TOLD_MS) return
+    this.#told.set(key, nowMs)
     const { control } = this.#options
     const cluster = control.members.agentOf(peer)?.cluster
-    control.events.add({ kind: 'refused', peer, cluster, reason: `frame of a relay: ${reason}` })
+    control.events.add({ kind: 'refused', peer, cluster, reason: `relay frame refused because ${reason}` })
   }
 
   /** Tells of a tunnel that this agent begins to relay, or ends to. */

@@ -61,7 +61,7 @@ export function datagramIntakes(
   const relayed = {
     bytesMax: RELAY_FRAME_BYTES_MAX,
     receive: (peer: Origin, frame: Uint8Array) => paths().relays.received(peer, frame),
-    tooLong: (peer: Origin, reason: string) => paths().relays.tooLong(peer, reason)
+    tooLong: (peer: Origin) => paths().relays.tooLong(peer)
   }
   const datagrams = {
     bytesMax: DATAGRAM_BYTES_MAX,

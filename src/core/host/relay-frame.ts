@@ -32,7 +32,8 @@ export function readRelayFrame(frame: Uint8Array): RelayFrame | undefined {
   if (frame.length < HEADER_BYTES || frame.length > RELAY_FRAME_BYTES_MAX) return undefined
   const other = String.fromCharCode(...frame.subarray(1, HEADER_BYTES)) as KeyText
   const rest = frame.subarray(HEADER_BYTES)
-  switch (frame[0]) {
+  const kind = frame[0] ?? 0
+  switch (kind) {
     case KINDS.ask:
       return rest.length === 0 ? { kind: 'ask', other } : undefined
     case KINDS.ready:
@@ -43,7 +44,7 @@ export function readRelayFrame(frame: Uint8Array): RelayFrame | undefined {
     case KINDS.deliver:
       return datagramKind(rest) === undefined
         ? undefined
-        : { kind: frame[0] === KINDS.send ? 'send' : 'deliver', other, datagram: rest }
+        : { kind: kind === KINDS.send ? 'send' : 'deliver', other, datagram: rest }
     default:
       return undefined
   }

@@ -12,7 +12,7 @@ const ASK_READY_MS = 3_000
 /** So long datagrams are still passed on after the last ask: a pause of the asks alone ends no flow. */
 export const ASK_LIVES_MS = 10_000
 /** A cluster that one agent relays for has a few gateways, each with tunnels to the clusters that it cannot reach. */
-export const ASKS_PER_CLUSTER_MAX = 256
+const ASKS_PER_CLUSTER_MAX = 256
 export const ASKS_MAX = 4_096
 
 /** One ask. */

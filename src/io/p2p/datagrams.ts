@@ -31,7 +31,7 @@ export interface DatagramIntake {
   readonly bytesMax: number
   readonly receive: (peer: Origin, datagram: Uint8Array) => void
   /** Called when a datagram was announced that is too long: the stream of the peer has ended. */
-  readonly tooLong?: (peer: Origin, reason: string) => void
+  readonly tooLong?: (peer: Origin) => void
 }
 
 /**
@@ -104,7 +104,7 @@ export class Datagrams {
         if (of(peer) === connection) intake?.receive(peer, datagram)
       },
       ended: (reason) => {
-        if (TOO_LONG.test(reason)) intake?.tooLong?.(peer, reason)
+        if (TOO_LONG.test(reason)) intake?.tooLong?.(peer)
       }
     })
     const streams = this.#inbound.get(peer) ?? new Set<FrameStream>()
