@@ -147,11 +147,13 @@ export class RelayWorld {
     }
     this.#become(end, nextPath(end.path, facts))
     if (isTryDue(end.path, facts)) this.#become(end, tried(end.path, { nowMs, isAnswered: network.udp }))
+    // Each end names itself first.
+    const ends = index === 0 ? ENDS : ([ENDS[1], ENDS[0]] as const)
     const offering = RELAYS.filter((_, relay) => network.relays[relay]?.offers)
     const isConnected = (relay: Origin) => network.relays[RELAYS.indexOf(relay)]?.links[index] === true
-    end.asked = wantsRelay(end.path, facts) ? relaysToAsk(ENDS, offering, isConnected) : []
+    end.asked = wantsRelay(end.path, facts) ? relaysToAsk(ends, offering, isConnected) : []
     const silentMs = relaySilentMs(end.path, facts)
-    end.relays = withChosen(end.relays, { ends: ENDS, asked: end.asked, silentMs, nowMs })
+    end.relays = withChosen(end.relays, { ends, asked: end.asked, silentMs, nowMs })
     for (const relay of end.asked) this.#ask(index, relay, network)
   }
 
