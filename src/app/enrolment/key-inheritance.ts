@@ -41,6 +41,8 @@ interface KeyInheritanceOptions {
   readonly enrolment: Pick<Enrolment, 'isChanging' | 'isLeaving'>
   readonly crypto: Crypto
   readonly log: Log
+  /** Asks the gateways of a token for the key. Default: askForKey. */
+  readonly ask?: typeof askForKey
 }
 
 /** See the head of this file. One per process; PartWatch calls `look` once a second. */
@@ -92,7 +94,7 @@ export class KeyInheritance {
   }
 
   async #ask(session: Session): Promise<void> {
-    const { crypto, store, log } = this.#options
+    const { crypto, store, log, ask = askForKey } = this.#options
     const { cluster, roots, clusterSeed } = session.membership
     const successor = successorOf(session, keyId(crypto.publicKeyOf(clusterSeed)))
     const before = store.identity()
@@ -109,7 +111,7 @@ export class KeyInheritance {
       try {
         // The own key of this agent is the secret of its invite.
         const token = { roots, cluster, clusterKey: successor, seed, bootstrap: addresses }
-        const given = await askForKey(token, seed, { crypto, log, deadlineMs: ASK_MS })
+        const given = await ask(token, seed, { crypto, log, deadlineMs: ASK_MS })
         return await this.#take(session, successor, given.secret)
       } catch (error) {
         log.info(
