@@ -3,10 +3,20 @@
 // Invariant: a value that decodeValue returns holds only canonical addresses, DNS names and bounded lists. No later
 // code checks again, and every string in it may go to a file, a zone or a command line.
 import { BALANCE_TEXT } from '../model/balance-policy.ts'
-import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
 import { decodeClusterset, encodeClusterset, TRAFFIC_DISTRIBUTION } from './clusterset-codec.ts'
+import {
+  bounded,
+  externalName,
+  InvalidField,
+  label,
+  matching,
+  objectName,
+  portName,
+  present,
+  unique
+} from './value-fields.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
 import { parseClusterName } from '../model/identity.ts'
 import {
@@ -113,16 +123,6 @@ export function parsePeerAddress(text: string): PeerAddress | undefined {
   return text as PeerAddress
 }
 
-/**
- * Whether Kubernetes accepts a text as the name of a node or an EndpointSlice: a subdomain whose labels may be longer
- * than 63 characters. The slices of a Service with a name of 63 characters have names of 69.
- */
-function isObjectName(text: string): boolean {
-  return text.length <= 253 && OBJECT_NAME.test(text)
-}
-
-const OBJECT_NAME = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
-
 const PROOF_BYTES = 64
 // The second one is the new key while the key is being changed.
 const TUNNEL_KEYS_MAX = 2
@@ -143,9 +143,6 @@ export const MULTIADDRS_MAX = 16
 /** Mbit/s: the range of the settings tcp-path-rate and relay-rate. */
 export const RELAY_RATE_MAX = 10_000
 const AFFINITY_SECONDS_MAX = 86_400
-
-/** The first invalid field of a value. It is thrown and caught inside this file only. */
-class InvalidField extends Error {}
 
 function toValue(message: ValueMessage): Value {
   if (message.agent) return toAgent(message.agent)
@@ -380,59 +377,6 @@ function rate(field: string, megabits: number): number {
   if (megabits > RELAY_RATE_MAX)
     throw new InvalidField(`${field} is ${megabits} Mbit/s, above the limit of ${RELAY_RATE_MAX}`)
   return megabits
-}
-
-function portName(text: string): string {
-  return text === '' ? '' : label('port name', text)
-}
-
-function label(field: string, text: string): string {
-  if (!isDnsLabel(text)) throw new InvalidField(`${field} is not a DNS label`)
-  return text
-}
-
-function subdomain(field: string, text: string): string {
-  if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is not a DNS name`)
-  return text
-}
-
-function objectName(field: string, text: string): string {
-  if (!isObjectName(text)) throw new InvalidField(`${field} is not a name of a Kubernetes object`)
-  return text
-}
-
-/** A DNS name; the text is returned with its final dot, which Kubernetes allows. */
-function externalName(text: string): string {
-  subdomain('externalName', text.replace(/\.$/, ''))
-  return text
-}
-
-function matching(field: string, text: string, pattern: RegExp): string {
-  if (!pattern.test(text))
-    throw new InvalidField(`${field} is too long or has characters that are not allowed`)
-  return text
-}
-
-/** The value, or InvalidField where a parser returned undefined. */
-function present<T>(field: string, value: T | undefined): T {
-  if (value === undefined) throw new InvalidField(`${field} is malformed`)
-  return value
-}
-
-function bounded<T>(field: string, items: readonly T[], max: number): readonly T[] {
-  if (items.length > max)
-    throw new InvalidField(`${field} has ${items.length} items, above the limit of ${max}`)
-  return items
-}
-
-/** Throws InvalidField when two items have the same key. `what` names the key in the message. */
-function unique<T>(
-  field: string,
-  items: readonly T[],
-  { key, what }: { readonly key: (item: T) => string; readonly what: string }
-): void {
-  if (new Set(items.map(key)).size !== items.length)
-    throw new InvalidField(`two items of ${field} have the same ${what}`)
 }
 
 function invalid(reason: string): DecodedValue {
