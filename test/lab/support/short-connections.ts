@@ -55,12 +55,12 @@ const [, script = '', address = '', port = '0', lanes = '0'] = process.argv
 if (/short-connections\.[jt]s$/.test(script)) await run()
 
 async function run(): Promise<void> {
-  let isEnding = false
-  process.stdin.resume().once('end', () => (isEnding = true))
+  const ending = new AbortController()
+  process.stdin.resume().once('end', () => ending.abort())
   const errors: string[] = []
   let [opened, failed, lastMs, silentMs] = [0, 0, performance.now(), 0]
   const lane = async (): Promise<void> => {
-    while (!isEnding) {
+    while (!ending.signal.aborted) {
       const error = await once()
       opened++
       if (error === undefined) {
