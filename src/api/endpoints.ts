@@ -5,16 +5,14 @@
 import type {
   Answer,
   DnsAnswer,
-  DoctorAnswer,
   EventsAnswer,
   PeersAnswer,
-  PingAnswer,
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
-  StatusAnswer,
-  WhyAnswer
+  StatusAnswer
 } from './answers.ts'
+import type { DoctorAnswer, PingAnswer, WhyAnswer } from './diagnosis-answers.ts'
 import type { HandOverAnswer } from './hand-over-answer.ts'
 import type {
   BackupAnswer,

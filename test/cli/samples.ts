@@ -1,17 +1,15 @@
 // Typed answers of a believable mesh: west (this agent), east, edge.
 import type {
   DnsAnswer,
-  DoctorAnswer,
   EventsAnswer,
   HealthReport,
   PeersAnswer,
-  PingAnswer,
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
-  StatusAnswer,
-  WhyAnswer
+  StatusAnswer
 } from '../../src/api/answers.ts'
+import type { DoctorAnswer, PingAnswer, WhyAnswer } from '../../src/api/diagnosis-answers.ts'
 import type { GatewayInviteAnswer, InviteAnswer, JoinedAnswer } from '../../src/api/membership-answers.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 

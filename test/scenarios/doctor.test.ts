@@ -1,6 +1,6 @@
 // `meshctl doctor` on real hosts: before a mesh, in a healthy one, and with faults that are set one by one.
 import assert from 'node:assert/strict'
-import type { DoctorAnswer, FindingRow } from '../../src/api/answers.ts'
+import type { DoctorAnswer, FindingRow } from '../../src/api/diagnosis-answers.ts'
 import { eventually } from '../eventually.ts'
 import { inStep, peer, raise, reaches, unite } from './harness.ts'
 

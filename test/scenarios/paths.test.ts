@@ -1,6 +1,7 @@
 // Ways between clusters that break while the control plane goes on: what is said of them, and what becomes of traffic.
 import assert from 'node:assert/strict'
-import type { EventsAnswer, PingAnswer, RoutesAnswer } from '../../src/api/answers.ts'
+import type { EventsAnswer, RoutesAnswer } from '../../src/api/answers.ts'
+import type { PingAnswer } from '../../src/api/diagnosis-answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { podAddress, wanAddress, type Cluster, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'

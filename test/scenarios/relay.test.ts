@@ -1,6 +1,7 @@
 // Two clusters that reach each other neither by UDP nor by TCP, and a third one that reaches both and offers to relay.
 import assert from 'node:assert/strict'
-import type { EventsAnswer, PingAnswer } from '../../src/api/answers.ts'
+import type { EventsAnswer } from '../../src/api/answers.ts'
+import type { PingAnswer } from '../../src/api/diagnosis-answers.ts'
 import { podAddress, wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { startFlow } from '../lab/support/counted-flow.ts'

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { WhyAnswer } from '../../src/api/answers.ts'
+import type { WhyAnswer } from '../../src/api/diagnosis-answers.ts'
 import { podAddress } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { inStep, peer, raise, reaches, unite } from './harness.ts'

@@ -1,6 +1,6 @@
 // The stops of `meshctl why` that have to be measured: the route that the kernel itself takes, and a TCP connection. A way
 // that is known to end is not measured, since nothing new would be learned.
-import type { StopRow } from '../../api/answers.ts'
+import type { StopRow } from '../../api/diagnosis-answers.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { Way } from '../../core/why/addresses.ts'
 import { fault, note, passes } from '../../core/why/stop.ts'

@@ -1,7 +1,7 @@
 // `meshctl doctor` lets meshd examine itself, its host and the ways to the other members, and prints what it finds, the
 // worst first, each with its fix. The request is GET /v1/doctor.
 import type { Command } from 'commander'
-import type { DoctorAnswer, FindingRow } from '../../api/answers.ts'
+import type { DoctorAnswer, FindingRow } from '../../api/diagnosis-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
 import { EXIT } from '../output/exit-codes.ts'

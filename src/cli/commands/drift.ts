@@ -1,7 +1,7 @@
 // `meshctl drift` prints each difference of the kernel from what this host should have, with what the host has and should
 // have and with the fix. It is the check `drift` of `meshctl doctor` alone. The request is GET /v1/doctor?check=drift.
 import type { Command } from 'commander'
-import type { DoctorAnswer, FindingRow } from '../../api/answers.ts'
+import type { DoctorAnswer, FindingRow } from '../../api/diagnosis-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
 import { EXIT } from '../output/exit-codes.ts'

@@ -1,7 +1,7 @@
 // `meshctl ping` sends packets through the tunnel to each gateway of a cluster and prints path, loss and round trips. meshd
 // sends them, from its tunnel address, so they take the way of the pods' packets. The request is GET /v1/ping.
 import { Option, type Command } from 'commander'
-import type { PingAnswer, PingRow } from '../../api/answers.ts'
+import type { PingAnswer, PingRow } from '../../api/diagnosis-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { parseClusterName, quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'

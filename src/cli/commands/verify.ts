@@ -2,7 +2,8 @@
 // services the name, each stop of the way, and a TCP connection, on which nothing is sent. It asks meshd what `meshctl ping`
 // and `meshctl why` ask, so it sets nothing up and leaves nothing behind.
 import { Option, type Command } from 'commander'
-import type { Answer, PeerRow, PingAnswer, ServiceRow, WhyAnswer } from '../../api/answers.ts'
+import type { Answer, PeerRow, ServiceRow } from '../../api/answers.ts'
+import type { PingAnswer, WhyAnswer } from '../../api/diagnosis-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { parseClusterName, quote } from '../meshd/arguments.ts'
 import {

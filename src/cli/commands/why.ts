@@ -1,7 +1,7 @@
 // `meshctl why` follows a connection to a service or a pod of the mesh, stop by stop, and says at which stop it ends and
 // what to do. The request is GET /v1/why.
 import type { Command } from 'commander'
-import type { StopRow, WhyAnswer } from '../../api/answers.ts'
+import type { StopRow, WhyAnswer } from '../../api/diagnosis-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
 import { EXIT } from '../output/exit-codes.ts'

@@ -24,7 +24,7 @@ export function label(field: string, text: string): string {
   return text
 }
 
-export function subdomain(field: string, text: string): string {
+function subdomain(field: string, text: string): string {
   if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is not a DNS name`)
   return text
 }

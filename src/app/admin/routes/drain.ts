@@ -28,7 +28,10 @@ export function drainRoutes(
   }
 }
 
-/** `takers` and `moves` are as of now; the answer has no time, since the next request reads them again. */
+/**
+ * `takers` are the live gateways of the cluster that take over, and `moves` the hosts that have this gateway as theirs, each with whether
+ * its kernel has moved. Both are as of now; the answer has no time, since the next request reads them again.
+ */
 function answerOf({ control, ownRecord }: Session, node: string): Body<HandOverAnswer> {
   const { state, takers, moves } = ownRecord.handOver.progress()
   return {

@@ -2,7 +2,7 @@
 // path, the loss and the round trips. A tunnel that is not up is tried all the same: the answer then has the reason and
 // the fix beside what came back.
 // Invariant: at most PINGS_MAX requests run at a time, each with at most GATEWAYS_MAX sockets.
-import type { PingAnswer, PingRow } from '../../../api/answers.ts'
+import type { PingAnswer, PingRow } from '../../../api/diagnosis-answers.ts'
 import type { Requests } from '../../../api/requests.ts'
 import { gatewaysOf } from '../../../core/host/nodes.ts'
 import { roundTrips } from '../../../core/host/round-trips.ts'

@@ -63,7 +63,10 @@ function services(session: Session, settings: Settings): Body<ServicesAnswer> {
   }
 }
 
-/** Which endpoints of a service of the own cluster this host uses; nothing where the Service does not ask for near ones. */
+/**
+ * Which endpoints of a service of the own cluster this host uses, as numbers of ready and used endpoints for each zone; nothing where
+ * the Service does not ask for near ones.
+ */
 function nearField(view: ServiceView, place: Place): { readonly near?: NearRow } {
   const { nearness, reason, slices } = chooseNearOwn(view, place)
   if (reason === undefined) return {}

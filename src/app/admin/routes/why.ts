@@ -2,7 +2,7 @@
 // latest pass left it, the tunnels and the faults (core/why); measured-stops.ts adds what only the kernel, the upstream DNS
 // servers and the network know.
 // Invariant: it changes nothing. What is measured leaves no trace but a closed TCP connection that carried no byte.
-import type { StopRow, WhyAnswer } from '../../../api/answers.ts'
+import type { StopRow, WhyAnswer } from '../../../api/diagnosis-answers.ts'
 import type { Requests } from '../../../api/requests.ts'
 import { parseIp } from '../../../core/model/cidr.ts'
 import { explain } from '../../../core/why/explain.ts'
