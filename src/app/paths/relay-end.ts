@@ -7,7 +7,6 @@
 //   3. A relay that has delivered the datagrams of another tunnel is blocked for this one (tunnel-paths.ts).
 import {
   NO_RELAYS,
-  rankedRelays,
   relayHeard,
   relaysToAsk,
   withChosen,
@@ -85,11 +84,6 @@ export class RelayEnd {
   rttMs(origin: Origin): number | undefined {
     const state = this.#tunnels.get(origin)?.state
     return state?.chosen === undefined ? undefined : state.heard.get(state.chosen)?.costMs
-  }
-
-  /** The two relays that both ends of this tunnel ask first, whether or not they are connected to them. */
-  best(origin: Origin): readonly Origin[] {
-    return rankedRelays([this.#options.self, origin], this.#relays.keys()).slice(0, 2)
   }
 
   /** Takes the agents that offer to relay now, and the agents to which there are tunnels. */
