@@ -6,6 +6,7 @@ import type { Filter, HostEndpoint, SourceEndpoint } from './host-state.ts'
 import { REACHABLE_MAX } from './host-limits.ts'
 import { sortedTexts } from './normalize.ts'
 import { familyOf } from '../model/cidr.ts'
+import { outermost } from '../model/prefix-holder.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import type { ClusterName, Ip } from '../model/values.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
@@ -77,10 +78,13 @@ export function openTo(
   const pairs: SourceEndpoint[] = []
   let beyond = 0
   for (const [endpoint, clusters] of limited) {
-    const sources = remote
-      .filter(({ name }) => clusters.has(name))
-      .flatMap(({ podPrefixes }) => podPrefixes)
-      .filter((prefix) => familyOf(prefix) === familyOf(addressOf(endpoint)))
+    // The kernel refuses a set in which one source is inside another, and a member may announce such prefixes.
+    const sources = outermost(
+      remote
+        .filter(({ name }) => clusters.has(name))
+        .flatMap(({ podPrefixes }) => podPrefixes)
+        .filter((prefix) => familyOf(prefix) === familyOf(addressOf(endpoint)))
+    )
     // All sources of an endpoint, or none: else which clusters reach it would depend on their order.
     if (pairs.length + sources.length > room) beyond++
     else pairs.push(...sources.map((source): SourceEndpoint => `${source} ${endpoint}`))

@@ -254,6 +254,14 @@ describe('the desired host', () => {
       '10.3.0.0/16 10.1.0.6 TCP 8080'
     ])
     assert.equal(filter('pods')?.reachableFrom, undefined)
+    const nested = cluster(3, 'edge', {
+      podPrefixes: ['10.3.4.0/24', '10.3.0.0/16', '10.3.4.0/25'].map(cidr)
+    })
+    const given = input([own, east(web), nested])
+    assert.deepEqual(
+      desired({ ...given, settings: { ...given.settings, reach: 'services' } }).filter?.reachableFrom,
+      filter('services')?.reachableFrom
+    )
     // While a catalogue is not complete, what was open stays, but of overlapping sources only the wanted one.
     const host = (reachableFrom: readonly SourceEndpoint[]) => {
       const given = input([own, east(web)])
