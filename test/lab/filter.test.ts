@@ -138,7 +138,8 @@ describe('the packet filter', () => {
       return run(tool, args, options)
     }
     const openKernel = () => inNamespace(host, () => openNftKernel(table))
-    const kept = createNftFilter({ run: counting, names, openKernel })
+    let nowMs = 0
+    const kept = createNftFilter({ run: counting, names, openKernel, nowMs: () => nowMs })
     const listsOf = async (want: Filter | undefined) => {
       lists = 0
       assert.deepEqual(await kept.observe(signal), want)
@@ -150,7 +151,10 @@ describe('the packet filter', () => {
       await askRemote(tcp('10.2.0.2'))
       assert.equal(await listsOf(filterWith()), 0)
       await run('nft', ['add', 'table', 'inet', 'another'])
+      nowMs += 59_000
       assert.equal(await listsOf(filterWith()), 0)
+      nowMs += 2_000
+      assert.ok((await listsOf(filterWith())) > 0)
       await run('nft', ['insert', 'rule', 'inet', table, 'forward', 'accept'])
       assert.ok((await listsOf(undefined)) > 0)
       const { remoteSources: first } = filterWith()

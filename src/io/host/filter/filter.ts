@@ -29,6 +29,8 @@ interface FilterOptions {
    * is absent or gives undefined, each `observe` runs nft.
    */
   readonly openKernel?: () => Pick<NftKernel, 'reset' | 'untouched' | 'close'> | undefined
+  /** Monotonic milliseconds. Default: performance.now. */
+  readonly nowMs?: () => number
 }
 
 /** What a reading found. */
@@ -36,7 +38,13 @@ interface Found {
   readonly filter: Filter | undefined
   /** False: another program changed the table, or it was made by another version or for another device. */
   readonly isOurs: boolean
+  /** Monotonic milliseconds at its end. */
+  readonly atMs: number
 }
+
+// A reading is used again for a minute at most, so that an nft that hangs is told while nothing needs it, and what no event
+// of the kernel tells is found.
+const READING_LIVES_MS = 60_000
 
 interface TableContext {
   readonly names: FilterOptions['names']
@@ -62,7 +70,7 @@ const FLAGGED = /"table": \{[^{}]*"flags":/
 
 /** Returns the filter by nftables. Errors of its methods: HostError of nft. */
 export function createNftFilter(options: FilterOptions): FilterPort {
-  const { run, names } = options
+  const { run, names, nowMs = () => performance.now() } = options
   const table = tableOf(names)
   const shapeOf = createShapeOf(run, table)
   const flows = createTranslatedFlows(run)
@@ -78,7 +86,8 @@ export function createNftFilter(options: FilterOptions): FilterPort {
   async function read(signal: AbortSignal): Promise<Found> {
     kernel ??= options.openKernel?.()
     const before = known
-    if (before !== undefined && (await kernel?.untouched()) === true) return before
+    const isFresh = before !== undefined && nowMs() - before.atMs < READING_LIVES_MS
+    if (isFresh && (await kernel?.untouched()) === true) return before
     kernel?.reset()
     const listing = await list(signal)
     const filter = listing && filterOf(listing)
@@ -87,7 +96,7 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       listing !== undefined &&
       filter !== undefined &&
       listing.about === aboutOf(await context(), filter, listing.shape)
-    const now = { filter, isOurs }
+    const now = { filter, isOurs, atMs: nowMs() }
     // If `set` ran during this reading, the reading may lack its change: then the next call reads again.
     known = known === before && kernel !== undefined ? now : undefined
     return now
