@@ -18,11 +18,14 @@ const VARIANTS = {
   'openshift-webhook': [`--values=${CHART}/values-openshift.yaml`, '--set=webhook.enabled=true']
 } as const
 
+// Without an API server, Helm knows no kinds. Kubernetes has these since 1.30; `meshctl install` leaves them out where they are missing.
+const POLICIES = '--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy'
+
 /** What Helm makes of the chart, as text. Without hooks: those belong to a release of Helm. */
 export function helmTemplate(helm: string, args: readonly string[], namespace = NAMESPACE): string {
   return execFileSync(
     helm,
-    ['template', 'rhizome', CHART, `--namespace=${namespace}`, '--no-hooks', ...args],
+    ['template', 'rhizome', CHART, `--namespace=${namespace}`, '--no-hooks', POLICIES, ...args],
     { encoding: 'utf8' }
   )
 }

@@ -553,6 +553,47 @@ describe('deploy, on a real API server', function () {
       )
     })
 
+    it('do not reach EndpointSlices of others: the policy of the chart refuses what RBAC allows', async () => {
+      const path = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'
+      const managedBy = 'endpointslice.kubernetes.io/managed-by'
+      const slice = (name: string, labels: Record<string, string>) => ({
+        metadata: { name, labels },
+        addressType: 'IPv4',
+        ports: [],
+        endpoints: [{ addresses: ['10.1.0.9'] }]
+      })
+      const tried = (method: 'POST' | 'PUT' | 'DELETE', at: string, body?: object): Promise<string> =>
+        agent.request({ method, path: at, body }).then(
+          () => 'done',
+          (error: Error) => error.message
+        )
+      const own = { [managedBy]: 'rhizome-mcs' }
+      const others = { [managedBy]: 'endpointslice-controller.k8s.io', 'kubernetes.io/service-name': 'web' }
+      await create(path, slice('of-web', others))
+      // The API server takes a new policy up within seconds.
+      await eventually(
+        async () => /rhizome-endpointslices/.test(await tried('DELETE', `${path}/of-web`)),
+        60_000
+      )
+      for (const labels of [{}, others, { ...own, 'kubernetes.io/service-name': 'web' }])
+        assert.match(
+          await tried('POST', path, slice('new', labels)),
+          /may only write/,
+          JSON.stringify(labels)
+        )
+      assert.match(await tried('PUT', `${path}/of-web`, slice('of-web', own)), /may only change/)
+      assert.equal(await tried('POST', path, slice('own', own)), 'done')
+      assert.match(await tried('PUT', `${path}/own`, slice('own', others)), /may only write/)
+      assert.equal(await tried('DELETE', `${path}/own`), 'done')
+      // Others are not judged.
+      await client.request({
+        method: 'PUT',
+        path: `${path}/of-web`,
+        body: slice('of-web', { ...others, more: '1' })
+      })
+      await client.request({ method: 'DELETE', path: `${path}/of-web` })
+    })
+
     it('suffice to follow the services, to find the prefixes, and to be elected and step down', async () => {
       const found = await discoverCidrs({ client: agent })
       assert.deepEqual(found.servicePrefixes, ['10.96.0.0/16'])

@@ -269,11 +269,13 @@ describe('the Multi-Cluster Services API of two clusters', function () {
     return api(cluster).client.request({ method: 'POST', path, body })
   }
 
-  /** The CustomResourceDefinitions and the rights of the chart, as `meshctl install` applies them. */
+  /** The CustomResourceDefinitions, rights and policies of the chart, as `meshctl install` applies them. */
   async function install(cluster: Cluster): Promise<void> {
     const kinds = new Set([
       'ServiceAccount',
       'CustomResourceDefinition',
+      'ValidatingAdmissionPolicy',
+      'ValidatingAdmissionPolicyBinding',
       'ClusterRole',
       'ClusterRoleBinding',
       'Role',

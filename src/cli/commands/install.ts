@@ -7,6 +7,7 @@ import { API_VERSION, type Answer } from '../../api/answers.ts'
 import {
   CLUSTER_DNS_TARGETS,
   installObjects,
+  isOptional,
   MANAGED_BY,
   MANAGER,
   pathOf,
@@ -18,6 +19,7 @@ import { GATEWAY_LABEL, MODES, type Mode } from '../../core/kube/install-nodes.t
 import {
   APPLY_PATCH,
   getObject,
+  hasStatus,
   MERGE_PATCH,
   textAt,
   type KubeApi,
@@ -262,20 +264,28 @@ async function withoutOthersNamespace(
 }
 
 /**
- * Applies the objects in their order and returns "<kind> <name>" of each. `force` takes over fields that another
+ * Applies the objects in their order and returns "<kind> <name>" of each that the API server has a kind for. `force` takes over fields that another
  * manager has set. `Strict` makes the API server refuse unknown fields, which it would otherwise drop with a warning.
  */
 async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<string[]> {
+  const applied: KubeObject[] = []
   for (const object of objects) {
-    await api.request({
-      method: 'PATCH',
-      path: pathOf(object),
-      query: { fieldManager: MANAGER, force: 'true', fieldValidation: 'Strict' },
-      contentType: APPLY_PATCH,
-      body: object
-    })
+    try {
+      await api.request({
+        method: 'PATCH',
+        path: pathOf(object),
+        query: { fieldManager: MANAGER, force: 'true', fieldValidation: 'Strict' },
+        contentType: APPLY_PATCH,
+        body: object
+      })
+    } catch (error) {
+      // Apply makes what is missing, so 404 says that the API server does not have the kind.
+      if (!isOptional(object) || !hasStatus(error, 404)) throw error
+      continue
+    }
+    applied.push(object)
   }
-  return objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
+  return applied.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
 }
 
 /** Takes the patch of an uninstallation back that did not end, so that the agents run again. */

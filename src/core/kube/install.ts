@@ -156,12 +156,14 @@ function tokenSecret(namespace: string, token: string): KubeObject {
 }
 
 /**
- * The object with each value that is exactly MANIFEST_NAMESPACE replaced. No other text in the manifests has that
- * value.
+ * The object with each value that is exactly MANIFEST_NAMESPACE replaced, and with the namespace of accounts in the expressions of
+ * a policy. No other text in the manifests has that value.
  */
 function inNamespace(object: KubeObject, namespace: string): KubeObject {
   const replace = (value: unknown): unknown => {
     if (value === MANIFEST_NAMESPACE) return namespace
+    if (typeof value === 'string')
+      return value.replaceAll(`serviceaccount:${MANIFEST_NAMESPACE}:`, () => `serviceaccount:${namespace}:`)
     if (Array.isArray(value)) return value.map(replace)
     if (typeof value !== 'object' || value === null) return value
     return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, replace(inner)]))
@@ -200,6 +202,9 @@ export const RESOURCES: readonly Resource[] = [
   row('Namespace', '/api/v1', 'namespaces', false),
   row('SecurityContextConstraints', '/apis/security.openshift.io/v1', 'securitycontextconstraints', false),
   row('CustomResourceDefinition', '/apis/apiextensions.k8s.io/v1', 'customresourcedefinitions', false),
+  // Before the rights that they bound.
+  policy('ValidatingAdmissionPolicy', 'validatingadmissionpolicies'),
+  policy('ValidatingAdmissionPolicyBinding', 'validatingadmissionpolicybindings'),
   row('ServiceAccount', '/api/v1', 'serviceaccounts', true),
   row('ClusterRole', '/apis/rbac.authorization.k8s.io/v1', 'clusterroles', false),
   row('ClusterRoleBinding', '/apis/rbac.authorization.k8s.io/v1', 'clusterrolebindings', false),
@@ -248,6 +253,18 @@ export function listCall(resource: Resource): KubeCall {
 
 function row(kind: string, base: string, plural: string, namespaced: boolean): Resource {
   return { kind, base, plural, namespaced }
+}
+
+function policy(kind: string, plural: string): Resource {
+  return row(kind, '/apis/admissionregistration.k8s.io/v1', plural, false)
+}
+
+/**
+ * Whether an API server may lack a kind and the installation works without it: policies exist since Kubernetes 1.30. They only
+ * bound a right.
+ */
+export function isOptional({ kind }: Pick<KubeObject, 'kind'>): boolean {
+  return kind.startsWith('ValidatingAdmissionPolicy')
 }
 
 /** The position of a kind in the order of creation; unknown kinds come last. */

@@ -6,6 +6,7 @@ import { parseAllDocuments } from 'yaml'
 import {
   cleanupPatch,
   installObjects,
+  isOptional,
   listCall,
   pathOf,
   RESOURCES,
@@ -25,6 +26,18 @@ describe('installObjects', () => {
     assert.equal(
       text.match(/"mesh"/g)?.length,
       JSON.stringify(install('openshift-webhook')).match(/"rhizome-system"/g)?.length
+    )
+  })
+
+  it('bounds the agent by a policy with the account of the namespace asked for, made before the rights', () => {
+    const objects = install('kubernetes', { namespace: 'mesh' })
+    const policy = objects.find(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+    assert.match(JSON.stringify(policy), /'system:serviceaccount:mesh:rhizome'/)
+    const kinds = objects.map(({ kind }) => kind)
+    assert.ok(kinds.indexOf('ValidatingAdmissionPolicyBinding') < kinds.indexOf('ClusterRole'))
+    assert.deepEqual(
+      objects.filter(isOptional).map(({ kind }) => kind),
+      ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding']
     )
   })
 
