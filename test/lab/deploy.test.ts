@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { parseAllDocuments } from 'yaml'
 import { helmPath, helmTemplate, manifests } from '../../build/manifests.ts'
 import { pathOf, RESOURCES } from '../../src/core/kube/install.ts'
-import { APPLY_PATCH, MERGE_PATCH, type KubeObject } from '../../src/core/kube/kube-api.ts'
+import { APPLY_PATCH, hasStatus, MERGE_PATCH, type KubeObject } from '../../src/core/kube/kube-api.ts'
 import { createClusterDns } from '../../src/io/cluster-dns/wiring.ts'
 import { openKubeClient, type KubeClient } from '../../src/io/kube/client.ts'
 import { makeToken } from '../cli/token.ts'
@@ -1057,6 +1057,14 @@ function comparable(objects: readonly KubeObject[]): Readonly<Record<string, unk
   return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }
 
+/** Takes the answer 404 for this value; every other error stays one. */
+function goneAs<T>(nothing: T): (error: unknown) => T {
+  return (error) => {
+    if (hasStatus(error, 404)) return nothing
+    throw error
+  }
+}
+
 /** Every object of every kind that the server can list, and its version; but for what the server itself writes all the time. */
 async function everything(client: KubeClient): Promise<ReadonlyMap<string, string>> {
   const groups = (await client.request({ path: '/apis' })) as {
@@ -1068,7 +1076,8 @@ async function everything(client: KubeClient): Promise<ReadonlyMap<string, strin
   ]
   const found = new Map<string, string>()
   for (const base of bases) {
-    const { resources } = (await client.request({ path: base })) as {
+    // The server lists a group for a moment after its last definition was deleted.
+    const { resources } = (await client.request({ path: base }).catch(goneAs({ resources: [] }))) as {
       resources: { name: string; verbs: string[] }[]
     }
     for (const { name } of resources.filter(
@@ -1077,7 +1086,7 @@ async function everything(client: KubeClient): Promise<ReadonlyMap<string, strin
       // The server answers 429 for a moment after it has got the definition of a resource.
       let list: { readonly items: readonly KubeObject[] } = { items: [] }
       await eventually(async () => {
-        list = (await client.request({ path: `${base}/${name}` })) as typeof list
+        list = (await client.request({ path: `${base}/${name}` }).catch(goneAs({ items: [] }))) as typeof list
         return true
       })
       for (const { metadata } of list.items) {
