@@ -28,7 +28,7 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import { SliceWriter } from './slice-writer.ts'
-import { isOutdated, Writes, type Write } from './writes.ts'
+import { sendAll, withDeadline, Writes, type Write } from './writes.ts'
 
 // Milliseconds between two looks whether something changed: an export is imported elsewhere within about this time.
 const LOOK_MS = 500
@@ -36,7 +36,6 @@ const LOOK_MS = 500
 const LIST_MS = 30_000
 // Milliseconds after a list that failed.
 const RETRY_MS = 5000
-const CALL_MS = 10_000
 // How often the same conditions are written to an export between two lists: after each refusal that names a newer version, but
 // not for ever against a program that changes them each time.
 const STATUS_TRIES = 3
@@ -259,26 +258,6 @@ export class Multicluster {
       )
     this.#fault = fault
   }
-}
-
-/** The same API server, where no request takes longer than CALL_MS: one page of a list, not the whole list. */
-function withDeadline(api: KubeApi): KubeApi {
-  return {
-    request: ({ signal, ...call }) => {
-      const deadline = AbortSignal.timeout(CALL_MS)
-      return api.request({ ...call, signal: signal ? AbortSignal.any([signal, deadline]) : deadline })
-    }
-  }
-}
-
-/** Sends all calls, and rejects with the first failure. An object that is gone or has changed is none. */
-async function sendAll(api: KubeApi, calls: readonly KubeCall[]): Promise<void> {
-  let failure: unknown
-  for (const call of calls)
-    await api.request(call).catch((error: unknown) => {
-      if (!isOutdated(error)) failure ??= error
-    })
-  if (failure !== undefined) throw failure
 }
 
 interface Imports {

@@ -7,7 +7,7 @@
 //   2. A pass sends at most WRITES_PER_PASS and begins none after PASS_MS; the next pass sends what is left.
 //   3. A pass ends with the first failure that is the server's own: it is too busy (429), has no backend (503) or does not
 //      answer.
-import { hasStatus } from '../../core/kube/kube-api.ts'
+import { hasStatus, type KubeApi, type KubeCall } from '../../core/kube/kube-api.ts'
 import { AppError } from '../observe/errors.ts'
 
 /** One write. It is made again in each pass as long as the API server has not what is wanted. */
@@ -85,7 +85,7 @@ export class Writes {
 }
 
 /** An object that is gone or has changed in between is no failure: the next list or event shows it. */
-export function isOutdated(error: unknown): boolean {
+function isOutdated(error: unknown): boolean {
   return hasStatus(error, 404) || hasStatus(error, 409)
 }
 
@@ -93,4 +93,26 @@ function isOfServer(error: unknown): boolean {
   if (error instanceof AppError) return false
   const isAnswer = error instanceof Error && 'status' in error && error.status !== undefined
   return !isAnswer || hasStatus(error, 429) || hasStatus(error, 503)
+}
+
+const CALL_MS = 10_000
+
+/** The same API server, where no request takes longer than CALL_MS: one page of a list, not the whole list. */
+export function withDeadline(api: KubeApi): KubeApi {
+  return {
+    request: ({ signal, ...call }) => {
+      const deadline = AbortSignal.timeout(CALL_MS)
+      return api.request({ ...call, signal: signal ? AbortSignal.any([signal, deadline]) : deadline })
+    }
+  }
+}
+
+/** Sends all calls, and rejects with the first failure. An object that is gone or has changed is none. */
+export async function sendAll(api: KubeApi, calls: readonly KubeCall[]): Promise<void> {
+  let failure: unknown
+  for (const call of calls)
+    await api.request(call).catch((error: unknown) => {
+      if (!isOutdated(error)) failure ??= error
+    })
+  if (failure !== undefined) throw failure
 }
