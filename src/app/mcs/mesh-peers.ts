@@ -2,11 +2,13 @@
 // cluster's speaker writes, so several gateways never overwrite one another; the status says whose view it is.
 // Invariants
 //   1. A pass sends nothing while no condition has changed; core/mcs/mesh-peer.ts bounds how often an object is written.
-//   2. A write that fails delays no other one; it is a fault, and is tried again after the next list.
+//   2. A write that fails delays no other one, and is tried again after the next list; a failure of the API server itself ends
+//      the pass (writes.ts).
 import {
   applyPeer,
   applyPeerStatus,
   deletePeer,
+  firmText,
   isWriteDue,
   MESH_PEERS_PATH,
   readPeer,
@@ -19,6 +21,7 @@ import { Loop } from '../../io/timing/loop.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
+import { sendAll, withDeadline, Writes, type Write } from './writes.ts'
 
 // Milliseconds between two looks at the tunnels, which are judged once a second.
 const LOOK_MS = 1000
@@ -26,9 +29,6 @@ const LOOK_MS = 1000
 const LIST_MS = 60_000
 // Milliseconds after which an agent without the definition, or after a failure, looks again.
 const RETRY_MS = 30_000
-const CALL_MS = 10_000
-// Most writes of one pass; a first start with a thousand clusters takes some passes.
-const WRITES_PER_PASS = 50
 
 interface MeshPeersOptions {
   readonly api: KubeApi
@@ -43,18 +43,19 @@ interface MeshPeersOptions {
 /** One per process, only with a Kubernetes API. PartWatch reads its faults. */
 export class MeshPeers {
   readonly #options: MeshPeersOptions
+  readonly #api: KubeApi
   readonly #loop: Loop
+  readonly #writes = new Writes(monotonicMs)
   /** The objects as last read or written; undefined: to be listed. */
   #held: Map<string, HeldPeer> | undefined
   /** When this agent last wrote an object, or first read it. */
   readonly #writtenMs = new Map<string, number>()
-  /** Objects whose write has failed since the last list. */
-  readonly #failed = new Set<string>()
   #listMs = -Infinity
   #fault: PartFault | undefined
 
   constructor(options: MeshPeersOptions) {
     this.#options = options
+    this.#api = withDeadline(options.api)
     this.#loop = new Loop({
       act: (signal) => this.#look(signal),
       intervalMs: LOOK_MS,
@@ -78,13 +79,13 @@ export class MeshPeers {
     return this.#loop.stop()
   }
 
-  /** Deletes all MeshPeers; called when the last gateway of the cluster leaves the mesh. Errors: KubeError. */
+  /** Deletes all MeshPeers; called when the last gateway of the cluster leaves the mesh. Errors: KubeError, the first one. */
   async undo(): Promise<void> {
-    for (const each of (await this.#list()) ?? []) await this.#send(deletePeer(each))
+    await sendAll(this.#api, ((await this.#list()) ?? []).map(deletePeer))
     this.#held = undefined
   }
 
-  /** One look: lists when that is due, and sends what isWriteDue asks for. Rejects when the list fails. */
+  /** One look: lists when that is due, and sends what isWriteDue asks for. Rejects when the API server itself fails. */
   async #look(signal: AbortSignal): Promise<void> {
     const { facts, isSpeaker } = this.#options
     const mesh = facts()
@@ -95,15 +96,11 @@ export class MeshPeers {
       return
     }
     if (monotonicMs() >= this.#listMs && !(await this.#read())) return
-    const writes = this.#writes(mesh.peers, mesh.isWhole).slice(0, WRITES_PER_PASS)
-    for (const [name, write] of writes) {
-      if (signal.aborted) return
-      await write().catch((error: unknown) => {
-        this.#failed.add(name)
-        this.#tell(error)
-      })
-    }
-    if (this.#failed.size === 0) this.#fault = undefined
+    const writes = this.#due(mesh.peers, mesh.isWhole)
+    await this.#writes.send(writes, () => !signal.aborted && isSpeaker() && facts() !== undefined)
+    const { failure } = this.#writes
+    if (failure === undefined) this.#fault = undefined
+    else this.#tell(failure)
   }
 
   /** Reads the objects; false where the cluster does not have the definition. */
@@ -111,7 +108,7 @@ export class MeshPeers {
     const found = await this.#list()
     this.#listMs = monotonicMs() + (found === undefined ? RETRY_MS : LIST_MS)
     this.#held = found && new Map(found.map((each) => [each.name, each]))
-    this.#failed.clear()
+    this.#writes.listed()
     const has = this.#held
     for (const name of this.#writtenMs.keys()) if (has?.has(name) !== true) this.#writtenMs.delete(name)
     for (const name of has?.keys() ?? [])
@@ -120,30 +117,25 @@ export class MeshPeers {
   }
 
   /** The objects that are missing, differ, or are of no member any more. */
-  #writes(
-    peers: readonly PeerFacts[],
-    isWhole: boolean
-  ): readonly (readonly [name: string, write: () => Promise<void>])[] {
+  #due(peers: readonly PeerFacts[], isWhole: boolean): readonly Write[] {
     const held = this.#held
     if (held === undefined) return []
     const wanted = new Set<string>(peers.map(({ cluster }) => cluster))
     const sinceMs = (name: string): number => monotonicMs() - (this.#writtenMs.get(name) ?? -Infinity)
     const puts = peers
-      .filter((each) => !this.#failed.has(each.cluster))
       .filter((each) => isWriteDue(each, held.get(each.cluster), sinceMs(each.cluster)))
-      .map((each) => [each.cluster, () => this.#put(each, held)] as const)
-    const gone = [...held.values()].filter(
-      ({ name }) => isWhole && !wanted.has(name) && !this.#failed.has(name)
-    )
+      .map((each) => ({ key: each.cluster, content: firmText(each), send: () => this.#put(each, held) }))
+    const gone = [...held.values()].filter(({ name }) => isWhole && !wanted.has(name))
     return [
       ...puts,
-      ...gone.map((each) => {
-        const remove = async (): Promise<void> => {
+      ...gone.map((each) => ({
+        key: each.name,
+        content: '',
+        send: async () => {
           await this.#send(deletePeer(each))
           held.delete(each.name)
         }
-        return [each.name, remove] as const
-      })
+      }))
     ]
   }
 
@@ -164,19 +156,18 @@ export class MeshPeers {
    * definition that is not there.
    */
   async #list(): Promise<readonly HeldPeer[] | undefined> {
-    const signal = AbortSignal.timeout(CALL_MS)
     try {
-      return await listObjects(this.#options.api, { path: MESH_PEERS_PATH, signal }, readPeer)
+      return await listObjects(this.#api, { path: MESH_PEERS_PATH }, readPeer)
     } catch (error) {
       if (hasStatus(error, 403)) return undefined
       throw error
     }
   }
 
-  /** An object that is gone is no failure: the next pass makes it again, or it was to be deleted. */
+  /** An object that is gone is no failure: the next list shows that it is missing, or it was to be deleted. */
   async #send(call: KubeCall): Promise<unknown> {
     try {
-      return await this.#options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
+      return await this.#api.request(call)
     } catch (error) {
       if (!hasStatus(error, 404)) throw error
       return undefined

@@ -59,10 +59,13 @@ export class OwnObjects {
     await this.peers.stop()
   }
 
-  /** Deletes all objects of ours; called when the last gateway of the cluster leaves the mesh. Errors: KubeError. */
+  /**
+   * Deletes all objects of ours; called when the last gateway of the cluster leaves the mesh. Objects of one kind that cannot
+   * be deleted keep none of the other. Errors: KubeError, the first one.
+   */
   async undo(): Promise<void> {
-    await this.multicluster?.undo()
-    await this.peers.undo()
+    const results = await Promise.allSettled([this.multicluster?.undo(), this.peers.undo()])
+    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 }
 

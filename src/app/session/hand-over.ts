@@ -146,7 +146,7 @@ export class HandOver {
       )
   }
 
-  /** Hands over before a leave, whatever the state is, and ends the fault of this session. */
+  /** Hands over before a leave, also where an operator has drained the gateway, and clears the fault GATEWAY_DRAINED. */
   async beforeLeave(): Promise<void> {
     if (this.#state === 'drained') await this.#become('stopping')
     await this.beforeStop()

@@ -133,7 +133,12 @@ export function readPeer(object: Fields): HeldPeer {
 export function isWriteDue(facts: PeerFacts, held: HeldPeer | undefined, sinceWriteMs: number): boolean {
   if (held === undefined) return true
   if (sinceWriteMs < GAP_MS) return false
-  return sinceWriteMs >= REFRESH_MS || firmOf(firmStatus(facts), peerConditions(facts)) !== held.firm
+  return sinceWriteMs >= REFRESH_MS || firmText(facts) !== held.firm
+}
+
+/** The firm fields of the status that these facts give, as text to compare. */
+export function firmText(facts: PeerFacts): string {
+  return firmOf(firmStatus(facts), peerConditions(facts))
 }
 
 /** The call that makes the object. It has no content but its status. */

@@ -2,8 +2,9 @@
 // greedy one cannot take from the others. app/paths shares the rate of a relay among clusters with it.
 // Invariants
 //   1. In no window more bytes pass than the rate has for it.
-//   2. A user that was active in the window before gets its share of nine tenths of this window, whatever others send.
-//      A newcomer finds a tenth, so the handshake with which a tunnel begins is not lost.
+//   2. Nine tenths of a window are divided equally among the users that were active in the previous window. A user gets its
+//      part also when others send more than theirs. The last tenth is for new users, so the handshake with which a tunnel
+//      begins is not lost.
 
 /** Short enough that a newcomer waits for its share no longer than TCP waits for a lost packet. */
 const WINDOW_MS = 250
