@@ -143,6 +143,24 @@ export async function peer(site: Site, cluster: Cluster): Promise<PeersAnswer['p
   return peers.find((row) => row.cluster === cluster)
 }
 
+/** The fault with this code that the agent tells now. */
+export async function fault(at: Site, code: string) {
+  return ((await status(at)).health?.faults ?? []).find((each) => each.code === code)
+}
+
+/** Waits until both ends of the tunnel between two sites are up by this path. */
+export async function onPath(path: string, left: Site, right: Site): Promise<void> {
+  for (const [from, to] of [
+    [left, right.cluster],
+    [right, left.cluster]
+  ] as const)
+    await eventually(async () => {
+      const row = await peer(from, to)
+      assert.deepEqual([row?.path, row?.state], [path, 'up'], JSON.stringify(row))
+      return true
+    }, 90_000)
+}
+
 export async function inStep(site: Site, deadlineMs = 60_000): Promise<void> {
   await eventually(async () => {
     const { inStep: held, steps } = await look<PlanAnswer>(site, 'plan')

@@ -6,7 +6,7 @@ import { serviceIp } from '../demo/checks.ts'
 import { podAddress, wanAddress, type Cluster, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { startFlow, type FlowResult } from '../lab/support/counted-flow.ts'
-import { done, look, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
+import { done, fault, look, onPath, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('a way between two clusters that breaks', function () {
   const { site } = raise('paths', ['west', 'east', 'edge'])
@@ -40,20 +40,6 @@ describe('a way between two clusters that breaks', function () {
     }
   })
 
-  const fault = async (at: Site, code: string) =>
-    ((await status(at)).health?.faults ?? []).find((each) => each.code === code)
-  /** Waits until both ends of the tunnel between west and east use this path. */
-  const onPath = async (path: string) => {
-    for (const [from, to] of [
-      [west(), 'east'],
-      [east(), 'west']
-    ] as const)
-      await eventually(async () => {
-        const row = await peer(from, to)
-        assert.deepEqual([row?.path, row?.state], [path, 'up'], JSON.stringify(row))
-        return true
-      }, 90_000)
-  }
   const names = async (at: Site) =>
     (await at.pod(0).resolve('web.shop.svc.cluster.all')).addresses?.toSorted() ?? []
 
@@ -67,7 +53,7 @@ describe('a way between two clusters that breaks', function () {
       await undisturbed(west(), edge(), async () => {
         await drop(west(), `ip saddr ${wanAddress('east')} udp sport 51820`)
         await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
-        await onPath('tcp')
+        await onPath('tcp', west(), east())
         await reaches(west(), east())
         const row = await peer(west(), 'east')
         // The end that notices it first says the former, the other end the latter.
@@ -91,7 +77,7 @@ describe('a way between two clusters that breaks', function () {
       })
       await drop(west())
       await drop(east())
-      await onPath('direct')
+      await onPath('direct', west(), east())
       await reaches(west(), east())
     } finally {
       results = await Promise.all(flows.map((flow) => flow.end()))
@@ -115,11 +101,11 @@ describe('a way between two clusters that breaks', function () {
 
   it('UDP dropped in one direction: both sides go over TCP, and back', async () => {
     await drop(east(), `ip saddr ${wanAddress('west')} udp sport 51820`)
-    await onPath('tcp')
+    await onPath('tcp', west(), east())
     await reaches(west(), east())
     await reaches(east(), west())
     await drop(east())
-    await onPath('direct')
+    await onPath('direct', west(), east())
   })
 
   it('UDP and TCP blocked: the cause is named, cluster.all leaves it out, and connections to its services and pods are refused at once', async () => {

@@ -5,7 +5,7 @@ import type { PingAnswer } from '../../src/api/diagnosis-answers.ts'
 import { podAddress, wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { startFlow } from '../lab/support/counted-flow.ts'
-import { done, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
+import { done, fault, onPath, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 /** Mbit/s that edge relays: more than the flows of the test, and less than its bulk. */
 const RELAY_RATE = 2
@@ -30,20 +30,6 @@ describe('a cluster that relays the tunnel of two others', function () {
     }
   })
 
-  const fault = async (at: Site, code: string) =>
-    ((await status(at)).health?.faults ?? []).find((each) => each.code === code)
-  /** Waits until both ends of the tunnel between west and east use this path. */
-  const onPath = async (path: string) => {
-    for (const [from, to] of [
-      [west(), 'east'],
-      [east(), 'west']
-    ] as const)
-      await eventually(async () => {
-        const row = await peer(from, to)
-        assert.deepEqual([row?.path, row?.state], [path, 'up'], JSON.stringify(row))
-        return true
-      }, 90_000)
-  }
   /** Cuts all packets between the hosts of west and east, or those that match, at both; or none any more. */
   const cut = async (what: '' | 'meta l4proto udp' | undefined) => {
     for (const [at, from] of [
@@ -71,18 +57,18 @@ describe('a cluster that relays the tunnel of two others', function () {
     try {
       await undisturbed(west(), edge(), async () => {
         await cut('')
-        await onPath('relay:edge')
+        await onPath('relay:edge', west(), east())
         await reaches(west(), east())
         await reaches(east(), west())
         await says()
         await cut('meta l4proto udp')
-        await onPath('tcp')
+        await onPath('tcp', west(), east())
         await reaches(west(), east())
         await cut(undefined)
-        await onPath('direct')
+        await onPath('direct', west(), east())
         await reaches(west(), east())
         await cut('')
-        await onPath('relay:edge')
+        await onPath('relay:edge', west(), east())
         await reaches(east(), west())
       })
     } finally {
@@ -126,7 +112,7 @@ describe('a cluster that relays the tunnel of two others', function () {
 
   it('passes on no more than its rate, drops the rest, and keeps its own connections', async () => {
     await cut('')
-    await onPath('relay:edge')
+    await onPath('relay:edge', west(), east())
     const seconds = 6
     const before = await received(east())
     await undisturbed(west(), edge(), async () => {
@@ -143,11 +129,11 @@ describe('a cluster that relays the tunnel of two others', function () {
 
   it('its agent killed: the tunnel is down, with the cause, and comes back with it', async () => {
     await cut('')
-    await onPath('relay:edge')
+    await onPath('relay:edge', west(), east())
     await edge().stop('SIGKILL')
     await eventually(async () => (await peer(west(), 'east'))?.state === 'down', 60_000)
     await edge().start('--relay-rate', String(RELAY_RATE))
-    await onPath('relay:edge')
+    await onPath('relay:edge', west(), east())
     await reaches(west(), east())
   })
 
@@ -159,7 +145,7 @@ describe('a cluster that relays the tunnel of two others', function () {
     const said = await fault(west(), 'CLUSTER_DOWN')
     assert.match(said?.fix ?? '', /relay-rate/)
     await cut(undefined)
-    await onPath('direct')
+    await onPath('direct', west(), east())
   })
 })
 

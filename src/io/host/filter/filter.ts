@@ -62,7 +62,7 @@ export function createFilter(options: FilterOptions): FilterPort {
     describe: (filter) => describeFilter({ names: options.names, hasFib: true }, filter),
     cleanup: async (signal) => (await port()).cleanup(signal),
     dropped: async (signal) => (await port()).dropped(signal),
-    stop: async () => (await chosen)?.stop?.()
+    stop: async () => (await chosen?.catch(() => undefined))?.stop?.()
   }
 }
 
