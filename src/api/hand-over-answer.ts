@@ -23,8 +23,8 @@ export interface HandOverAnswer extends Answer {
   readonly node: string
   /** The names of the gateways of this cluster that take over; empty: there is none. */
   readonly takers: readonly string[]
-  /** The gateways of the other clusters, and the nodes of this one. */
+  /** The gateways of the other clusters, and the nodes of this one; empty while nothing is handed over. */
   readonly hosts: readonly MoveRow[]
-  /** False while a host has not said that it has moved; `away` counts as moved. */
+  /** False while a host has not said that it has moved, and while nothing is handed over; `away` counts as moved. */
   readonly moved: boolean
 }

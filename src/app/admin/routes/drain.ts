@@ -39,13 +39,13 @@ function answerOf({ control, ownRecord }: Session, node: string): Body<HandOverA
     cluster: control.view().self,
     node,
     takers: takers.map(({ agent }) => agent.node),
-    hosts: moves.map(({ cluster, agent: { origin, agent }, state: move }) => ({
+    hosts: (state === undefined ? [] : moves).map(({ cluster, agent: { origin, agent }, state: move }) => ({
       cluster,
       node: agent.node,
       peerId: origin,
       version: agent.version,
       state: move
     })),
-    moved: haveMoved(moves)
+    moved: state !== undefined && haveMoved(moves)
   }
 }
