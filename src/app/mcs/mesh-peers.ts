@@ -95,7 +95,10 @@ export class MeshPeers {
       this.#fault = undefined
       return
     }
-    if (monotonicMs() >= this.#listMs && !(await this.#read())) return
+    if (monotonicMs() >= this.#listMs && !(await this.#read())) {
+      this.#fault = undefined
+      return
+    }
     const writes = this.#due(mesh.peers, mesh.isWhole)
     await this.#writes.send(writes, () => !signal.aborted && isSpeaker() && facts() !== undefined)
     const { failure } = this.#writes
@@ -152,8 +155,8 @@ export class MeshPeers {
   }
 
   /**
-   * All MeshPeers; undefined where the chart was installed without them. Without the right, the API server answers 403 also for a
-   * definition that is not there.
+   * All MeshPeers; undefined where the cluster has no definition of them, or the agent no right to them (403, which the API
+   * server also answers for a definition that is missing): a cluster may do without.
    */
   async #list(): Promise<readonly HeldPeer[] | undefined> {
     try {

@@ -25,10 +25,20 @@ function facts(cluster: string): PeerFacts {
 }
 
 /** A writer, and the calls that were no list, as "PATCH c10" or "PATCH c10/status". */
-function writer(answer: (said: string) => Error | undefined, held: readonly string[] = []) {
+function writer(
+  answer: (said: string) => Error | undefined,
+  held: readonly string[] = [],
+  listError?: () => Error | undefined
+) {
   const said: string[] = []
+  const lists = { count: 0 }
   const request = async ({ method = 'GET', path, body }: KubeCall): Promise<unknown> => {
-    if (method === 'GET') return { items: held.map((name) => ({ metadata: { name } })) }
+    if (method === 'GET') {
+      lists.count++
+      const refused = listError?.()
+      if (refused !== undefined) throw refused
+      return { items: held.map((name) => ({ metadata: { name } })) }
+    }
     const one = `${method} ${path.split('/meshpeers/')[1] ?? ''}`
     said.push(one)
     const error = answer(one)
@@ -42,7 +52,7 @@ function writer(answer: (said: string) => Error | undefined, held: readonly stri
     node: 'gw-1',
     log: { warn: () => undefined } as never
   })
-  return { peers, said }
+  return { peers, said, lists }
 }
 
 function refusal(status: number): Error {
@@ -66,6 +76,23 @@ describe('the writer of MeshPeers', () => {
     await peers.stop()
     assert.deepEqual(said, ['PATCH c10'])
   })
+
+  for (const [status, why] of [
+    [404, 'has no definition of them'],
+    [403, 'gives no right to them']
+  ] as const)
+    it(`has no fault where the cluster ${why}`, async () => {
+      const { peers, said, lists } = writer(
+        () => undefined,
+        [],
+        () => refusal(status)
+      )
+      peers.start()
+      await eventually(() => lists.count > 0)
+      await peers.stop()
+      assert.deepEqual([peers.faults, said], [[], []])
+      await peers.undo()
+    })
 
   it('deletes all objects but the one that is refused, and says so', async () => {
     const { peers, said } = writer((one) => (one === 'DELETE c10' ? refusal(403) : undefined), NAMES)
