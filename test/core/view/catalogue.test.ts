@@ -173,9 +173,11 @@ describe('the services of a cluster', () => {
         complete: true
       }
     ]
-    const [oneService] = fc.sample(service, 1)
+    const [sampled] = fc.sample(service, 1)
     const [oneSlice] = fc.sample(slice, 1)
-    assert.ok(oneService && oneSlice)
+    assert.ok(sampled && oneSlice)
+    // For all clusters, so that this one has all of them.
+    const { exportTo: _, ...oneService } = sampled
     for (let n = 0; n < 3000; n++) {
       many.push({ ...oneService, name: `svc-${n}`, clusterIps: [] })
       many.push({ ...oneSlice, name: `eps-${n}`, service: `svc-${n}` })
