@@ -9,6 +9,7 @@ import { createServer, isIP, isIPv6, type ListenOptions, type Server, type Socke
 import { shareOf } from '../../core/model/client-share.ts'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { DnsError, listenError } from './errors.ts'
+import { LastQueries } from './last-queries.ts'
 import type { HandleQuery } from './query-handler.ts'
 import { Shares } from './shares.ts'
 import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
@@ -27,6 +28,8 @@ export class Listeners {
   readonly #options: ListenersOptions
   #listening: SocketAddress[] = []
   #udp: UdpSocket[] = []
+  /** Sockets that answer what they have got, and are closed then. */
+  readonly #ending = new Map<UdpSocket, LastQueries>()
   #tcp: Server[] = []
   /** The open TCP connections. */
   #open = new Set<Connection>()
@@ -63,10 +66,15 @@ export class Listeners {
     }
   }
 
-  /** Closes the sockets and ends the connections. Answers that come later are dropped. */
+  /**
+   * Answers the queries that the UDP sockets have got, then closes all sockets and ends the connections. Answers that come later are
+   * dropped.
+   */
   async stop(): Promise<void> {
+    await Promise.all(this.#udp.map((socket) => this.#answerLast(socket)))
     const closing = [...this.#udp, ...this.#tcp].map(closed)
     for (const connection of this.#open) connection.destroy()
+    for (const socket of this.#udp) this.#ending.delete(socket)
     this.#udp = []
     this.#tcp = []
     this.#listening = []
@@ -100,7 +108,10 @@ export class Listeners {
     await bound(socket, 'UDP', address, port)
     this.#udp.push(socket)
     enlargeBuffer(socket)
-    socket.on('error', (error) => this.#options.onWarning('DNS over UDP', error))
+    socket.on('error', (error) => {
+      // A client that is gone makes an error of the socket that is connected to it.
+      if (!this.#ending.has(socket)) this.#options.onWarning('DNS over UDP', error)
+    })
     socket.on('message', (message, client) => this.#receive(socket, message, client))
     return socket.address().port
   }
@@ -136,9 +147,23 @@ export class Listeners {
   #receive(socket: UdpSocket, message: Uint8Array, client: RemoteInfo): void {
     // No client can receive at port 0, and Node throws when it should send there.
     if (client.port === 0) return
+    const last = this.#ending.get(socket)
+    if (last !== undefined) return last.take({ message, client })
     const response = this.#options.handle(message, 'udp', client.address)
     if (response instanceof Promise) void response.then((late) => late && this.#send(socket, late, client))
     else if (response !== undefined) this.#send(socket, response, client)
+  }
+
+  async #answerLast(socket: UdpSocket): Promise<void> {
+    if (this.#ending.has(socket)) return
+    const last = new LastQueries()
+    this.#ending.set(socket, last)
+    const answer = ({ message, client }: { readonly message: Uint8Array; readonly client: RemoteInfo }) => {
+      const response = this.#options.handle(message, 'udp', client.address)
+      return response instanceof Promise ? undefined : response
+    }
+    // Where the socket cannot be connected, it is closed with what is in its queue.
+    await last.answer(socket, answer).catch(() => undefined)
   }
 
   /** Sends an answer over UDP. An error costs its client one answer and does not affect other clients. */

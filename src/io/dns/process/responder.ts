@@ -11,7 +11,7 @@
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { createServer, type Server, type Socket } from 'node:net'
-import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 
 import { FedNames } from '../../../core/dns/fed-names.ts'
 import { DnsError } from '../errors.ts'
@@ -281,15 +281,9 @@ class Responder {
     this.#ending = setTimeout(() => this.#end(0), seconds * 1000)
   }
 
-  async #stopServer(): Promise<void> {
-    // Wait for three turns of the event loop, in which queries that are already in the kernel's buffers are answered.
-    for (let turn = 0; turn < 3; turn++) await immediate()
-    await this.#server?.stop()
-  }
-
   /** Ends the process. The port is closed first, because another process may wait for it. */
   #end(code: number): void {
-    void this.#stopServer().finally(() => {
+    void Promise.resolve(this.#server?.stop()).finally(() => {
       for (const socket of this.#sockets) socket.destroy()
       this.#control?.close()
       try {
