@@ -22,19 +22,40 @@ const PAUSE_MIN_MS = 5
 const PAUSE_MAX_MS = 100
 const PAUSE_SHARE = 0.05
 
-/** The deadline is for an idle, ordinary machine. Errors: the last error of the condition, or "not within …". */
+// The longest wait on a busy machine: mocha ends a test after 600 s, and its error does not say what was waited for.
+const LONGEST_MS = 500_000
+
+/**
+ * The deadline is for an idle, ordinary machine. A look that itself does not end is bounded by the same deadline.
+ * Errors: the last error of the condition, or "not within …".
+ */
 export async function eventually(condition: () => unknown, deadlineMs = 30_000): Promise<void> {
   const began = performance.now()
+  const longestMs = (): number => Math.min(deadlineMs * slowness(), Math.max(deadlineMs, LONGEST_MS))
   for (;;) {
     let failure: unknown
     try {
-      if (await condition()) return
+      if (await ended(condition, longestMs() - (performance.now() - began))) return
     } catch (error) {
       failure = error
     }
     const tookMs = performance.now() - began
-    if (tookMs > deadlineMs * slowness())
+    if (tookMs > longestMs())
       throw failure ?? new Error(`not within ${Math.round(tookMs)} ms: ${condition.toString()}`)
     await pause(Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, tookMs * PAUSE_SHARE)))
+  }
+}
+
+/** What the condition says. Errors: its own, or that it said nothing for so long (at least 1 s). */
+async function ended(condition: () => unknown, deadlineMs: number): Promise<unknown> {
+  const waited = new AbortController()
+  const late = pause(Math.max(1000, deadlineMs), undefined, { signal: waited.signal }).then(() => {
+    throw new Error(`a look did not end: ${condition.toString()}`)
+  })
+  try {
+    return await Promise.race([condition(), late])
+  } finally {
+    waited.abort()
+    late.catch(() => undefined) // it ends with AbortError
   }
 }

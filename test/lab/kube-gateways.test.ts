@@ -91,6 +91,16 @@ describe('two gateways of one cluster on a real API server', function () {
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
   })
 
+  // What each agent says of itself, and the end of its log, beside the failure.
+  afterEach(async function () {
+    if (this.currentTest?.state !== 'failed') return
+    for (const agent of [west, ...gateways.map((each) => each.agent)]) {
+      const status = await agent.done('status', '--json').catch((error: Error) => ({ stdout: error.message }))
+      console.log(`      ${agent.socket}: ${status.stdout}\n${agent.tail}`)
+    }
+    console.log(JSON.stringify(await askWest<PeersAnswer>('peers').catch(String)))
+  })
+
   it('that start together with one token come up with one key', async () => {
     for (const name of ['gw-1', 'gw-2']) gateways.push(await gateway(name))
     await Promise.all(gateways.map((each) => start(each, { 'token-file': join(folder, 'token') })))
