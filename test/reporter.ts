@@ -1,7 +1,7 @@
 // A dot for each test, as mocha's own reporter prints it, and each failure at once: a group of tests may run for many minutes, and one that is ended
 // prints no list of failures. At the end come the files that took longest, with the processor time of their tests and of the children that have ended:
 // the slowest group decides how long a run takes, and the sum of the processor time how short it can be.
-// RHIZOME_FAILED_FILES names a file that then gets the paths of the test files with failures, one in a line (test/run reads it), and of those with tests
+// RHIZOME_FAILED_FILES names a file that then gets the paths of the test files with failures, one in a line (test/runner reads it), and of those with tests
 // that did not run: mocha leaves a suite with `bail` out once any other test has failed.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
