@@ -109,10 +109,14 @@ export class World {
     const token = await this.invite(cluster, podCidr(cluster), serviceCidr(cluster))
     this.#doors.set('west', redeem(token).doors.find((door) => door.includes('/tcp/')) ?? '')
     await this.agent(cluster).done('join', token)
-    const { peers } = await ask<PeersAnswer>(this.agent(cluster), 'peers')
-    const self = peers.find((row) => row.state === 'self')
-    assert.ok(self)
-    this.#doors.set(cluster, `${this.agent(cluster).control}/p2p/${self.peerId}`)
+    // Its own row is there once it has published its first record, a moment after the join.
+    await eventually(async () => {
+      const { peers } = await ask<PeersAnswer>(this.agent(cluster), 'peers')
+      const self = peers.find((row) => row.state === 'self')
+      if (self === undefined) return false
+      this.#doors.set(cluster, `${this.agent(cluster).control}/p2p/${self.peerId}`)
+      return true
+    })
     return token
   }
 

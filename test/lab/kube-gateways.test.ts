@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { parseAllDocuments } from 'yaml'
 import { build } from '../built.ts'
 import type { PeersAnswer, ServicesAnswer, StatusAnswer } from '../../src/api/answers.ts'
@@ -31,6 +32,8 @@ const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/rhizo
 const SERVICES = 400
 // A Lease runs out after 15 s; the machine may be busy.
 const PATIENCE_MS = 60_000
+// Between two looks at 400 services: a look costs two processes some milliseconds.
+const LOOK_MS = 20
 const NEEDED = new Set([
   'Namespace',
   'ServiceAccount',
@@ -368,7 +371,7 @@ describe('two gateways of one cluster on a real API server', function () {
     return services.filter(({ cluster }) => cluster === 'east')
   }
 
-  /** Does this while west's view is looked at without a pause: no look may find fewer services than these. Returns the count of looks. */
+  /** Does this while west's view is looked at again and again: no look may find fewer services than these. Returns the count of looks. */
   async function unseen(atLeast: number, act: () => Promise<void>): Promise<number> {
     const ended = new AbortController()
     let [looks, holes] = [0, 0]
@@ -376,6 +379,7 @@ describe('two gateways of one cluster on a real API server', function () {
       while (!ended.signal.aborted) {
         looks++
         if ((await eastServices()).length < atLeast) holes++
+        await pause(LOOK_MS)
       }
     })()
     try {
