@@ -14,9 +14,9 @@ import { usedInvites } from '../../core/trust/members/survey.ts'
 import { namedCluster, ownClusterKey, tunnelAnswers } from './named-cluster.ts'
 import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
 import { barredBy } from './barred.ts'
+import { notesAfter, takenBack } from './take-back.ts'
 import { checkGrant, withoutEarlierDrops } from './granted.ts'
 import { withinRights } from './within-rights.ts'
-import type { Bar } from '../../core/trust/set/statement.ts'
 import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
 import { keyId, type KeyId, type StatementId } from '../../core/trust/set/ids.ts'
 import type { GrantRequest } from '../../api/requests.ts'
@@ -39,6 +39,8 @@ interface AdministrationOptions {
   readonly log: Log
   /** Agents that have the key of this cluster from here, or may ask for it. When left out, there are none. */
   readonly gateways?: { readonly isFor: (origin: Origin) => boolean }
+  /** The root keys that this agent can sign with. When left out, there are none. */
+  readonly rootKeys?: { readonly seeds: () => readonly Uint8Array[] }
 }
 
 /** See the head of this file. */
@@ -100,20 +102,25 @@ export class Administration {
   }
 
   /**
-   * Takes back the bars of a cluster, or of an agent by its PeerId: one Void for each. A bar by the cluster itself is taken
-   * back like one by a seat. `key`: the beginning of the cluster's key, for a name that several keys bore. Errors: AppError
-   * NOT_JOINED, UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER, NOT_BARRED, NO_SEAT, SEAT_EXCEEDED; StoreError.
+   * Takes back the bars of a cluster, or of an agent by its PeerId: one Void for each (take-back.ts). `key`: the beginning of
+   * the cluster's key, for a name that several keys bore. Errors: AppError NOT_JOINED, UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER,
+   * NOT_BARRED, NO_SEAT, SEAT_EXCEEDED; StoreError.
    */
   async restore(request: {
     readonly cluster: string
     readonly key?: string | undefined
   }): Promise<Body<StatementAnswer>> {
-    const { bars, what, name } = barredBy(this.#standing(), { name: request.cluster, key: request.key })
-    const items = bars.map((bar) => {
-      const seat = name === undefined ? this.#seatAbove(bar) : this.#seatFor(name)
-      return voidBySeat(this.#context(), seat, { target: bar.id, keep: [] }).item
+    const { bars, what, name, key } = barredBy(this.#standing(), { name: request.cluster, key: request.key })
+    const { set } = this.#members()
+    const items = takenBack(bars, name, {
+      context: this.#context(),
+      seats: this.#seats(),
+      rootSeeds: this.#options.rootKeys?.seeds() ?? [],
+      seatOf: (id) => set.seats.get(id)?.statement
     })
-    return this.#sign(items, `restored ${what}`)
+    const answer = await this.#sign(items, `restored ${what}`)
+    const notes = key === undefined ? [] : notesAfter(this.#standing(), key)
+    return notes.length === 0 ? answer : { ...answer, notes }
   }
 
   /**
@@ -294,20 +301,6 @@ export class Administration {
     return [
       `Administrators stay administrators: if an agent of ${cluster} holds the seat of ${labels}, end it, too, with \`meshctl admin remove <label>\`.`
     ]
-  }
-
-  /** The seat of this agent that signed a Bar, or that is above the one that did. Errors: NO_SEAT, SEAT_EXCEEDED. */
-  #seatAbove({ by }: Bar): OwnSeat {
-    const signer = 'seat' in by ? this.#members().set.seats.get(by.seat)?.statement : undefined
-    const seats = this.#seats()
-    const seat = seats.find((one) => one.seat.id === signer?.id || one.seat.id === signer?.under)
-    if (seat !== undefined) return seat
-    if (seats.length === 0) throw noSeat()
-    throw new AppError(
-      'SEAT_EXCEEDED',
-      `the administrator ${signer?.label ?? ''} signed the bar of this agent, and no seat here is that one or above it`,
-      'run the command on an agent of that administrator: `meshctl admin list` shows them'
-    )
   }
 
   /** The seats of this agent that stand: those of its identity, and those that were created for its key. */

@@ -1,6 +1,6 @@
 // What `meshctl restore` takes back: the bars of a cluster, or of one agent.
 import { publicKeyOf } from '../../core/model/identity.ts'
-import { keyId } from '../../core/trust/set/ids.ts'
+import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
 import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
 import type { Standing } from '../../core/trust/set/standing.ts'
 import type { Bar } from '../../core/trust/set/statement.ts'
@@ -14,6 +14,8 @@ interface Barred {
   readonly what: string
   /** The name that a seat must cover to take the bars back; undefined for bars of an agent by a seat. */
   readonly name: string | undefined
+  /** The key of the cluster; undefined for an agent. */
+  readonly key?: KeyId
 }
 
 /**
@@ -35,7 +37,12 @@ export function barredBy(
     return { bars, what: `the agent ${name}`, name: cluster?.name }
   }
   const cluster = barredCluster(standing, { name, key })
-  return { bars: standing.barsOf(cluster.key), what: `the cluster ${cluster.name}`, name: cluster.name }
+  return {
+    bars: standing.barsOf(cluster.key),
+    what: `the cluster ${cluster.name}`,
+    name: cluster.name,
+    key: cluster.key
+  }
 }
 
 function barredCluster(

@@ -252,7 +252,7 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     invitations,
     succession: new KeySuccession({ ...parts, enrolment, gateways, invitations }),
     inheritance: new KeyInheritance({ ...parts, enrolment }),
-    administration: new Administration({ ...parts, gateways }),
+    administration: new Administration({ ...parts, gateways, rootKeys }),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,
     toldToJoin: new ToldToJoin({ ...parts, enrolment, file: tokenFileOf(parts) })

@@ -17,7 +17,7 @@ export function addRestore(program: Command): void {
     .summary('take a remove or revoke of a cluster or an agent back')
     .description(
       'Takes back what `meshctl remove` or `meshctl revoke` did to a cluster. The cluster comes back with its old key, if it ' +
-        'still has it, and with its name and prefixes, if no other cluster has them now. With a PeerId it brings one agent back. A cluster that has lost its disk ' +
+        'still has it, and with its name and prefixes, if no other cluster has them now. With a PeerId it brings one agent back. Where no seat of this agent has the right, the root keys sign, if `meshctl root import` has taken them here. A cluster that has lost its disk ' +
         'comes back with `meshctl backup restore`.'
     )
     .argument('<name>', 'name of the cluster, or PeerId of the agent')
@@ -27,7 +27,7 @@ export function addRestore(program: Command): void {
     )
     .action(async (cluster: string, { key }: { readonly key?: string }) => {
       const context = contextOf(command)
-      // meshd signs with the seat of this agent, and answers when the statement is on disk and on its way.
+      // meshd signs with a seat of this agent, or with the root keys, and answers when the statement is on disk and on its way.
       const answer = await context.client.request(ENDPOINTS.restore, {
         send: { cluster, ...(key === undefined ? {} : { key: key.toLowerCase() }) },
         field: 'done',

@@ -111,8 +111,8 @@ export class Office {
         }
       }
     }
-    this.administration = new Administration(options)
     this.rootKeys = new RootKeys(options)
+    this.administration = new Administration({ ...options, rootKeys: this.rootKeys })
     this.administrators = new Administrators({ ...options, rootKeys: this.rootKeys })
   }
 
