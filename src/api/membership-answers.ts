@@ -82,6 +82,8 @@ export interface BackupAnswer extends Answer {
   readonly invites: number
   /** The number of root keys on this agent, which are not in the file. */
   readonly rootsHere: number
+  /** Sentences about what the operator should check; else absent. */
+  readonly warnings?: readonly string[]
 }
 
 /** The answer of POST /v1/backup/restore: the membership, as after `join`, and where it comes from. */
@@ -106,6 +108,11 @@ export interface LeftAnswer extends Answer {
   readonly repair?: string
   /** True when no other cluster was in the mesh, which has ended with this leave; else absent. */
   readonly endedMesh?: boolean
+  /**
+   * PeerIds of agents that have the key of this cluster and may still run, although none of them has told a record here, for
+   * example the one that made the backup from which this agent came: the cluster stays in the mesh for them. Else absent.
+   */
+  readonly keptFor?: readonly string[]
 }
 
 /** The answer of POST /v1/key/rotate: the WireGuard keys of this agent, in base64. */

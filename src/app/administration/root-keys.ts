@@ -3,7 +3,7 @@
 // Invariants
 //   1. Root seeds leave an agent only inside a file that is sealed with a passphrase. They are removed here only when the
 //      operator has shown that the files can be read (`rootExported`), or gives up those that the mesh can do without.
-//   2. Imported seeds are in memory only: no disk and no Secret gets them, and a restart forgets them.
+//   2. Imported seeds are in memory only: no disk and no Secret gets them, and a restart or a leave forgets them.
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import type { DoneAnswer, RootFileAnswer } from '../../api/trust-answers.ts'
@@ -166,6 +166,11 @@ export class RootKeys {
     return { done: 'this agent holds no root key any more' }
   }
 
+  /** Forgets the imported seeds. Called when this agent has left its mesh. */
+  clear(): void {
+    this.#imported = []
+  }
+
   /** Each root key of the mesh, with its number from 1, its seed if it is here, and whether it is known to be in a file. */
   #shares(): readonly Share[] {
     const { crypto } = this.#options
@@ -219,7 +224,7 @@ export class RootKeys {
       rootExported: true,
       rootInFile: true
     }))
-    this.#imported = []
+    this.clear()
   }
 
   /** Opens a root file, and checks that its seeds are roots of this mesh. Errors: those of `importRoot`. */

@@ -244,7 +244,7 @@ interface Joining {
 function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataPlane }): Joining {
   const gateways = new GatewayInvites(parts)
   const rootKeys = new RootKeys(parts)
-  const enrolment = new Enrolment({ ...parts, gateways, host: parts.dataPlane.host })
+  const enrolment = new Enrolment({ ...parts, gateways, rootKeys, host: parts.dataPlane.host })
   const invitations = new Invitations(parts)
   return {
     enrolment,

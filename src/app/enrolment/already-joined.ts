@@ -11,6 +11,14 @@ import { AppError } from '../observe/errors.ts'
 const NOT_IN_PLACE =
   ', and a member takes no translation in place: all other clusters would lose the addresses that they know'
 
+// A leave would end the cluster for all members, and the backup with it.
+const KEEP = 'keep this membership, which needs no backup: what it has missed comes from the other members'
+/** The rest of the message, and the fix, where the membership has ended already. */
+const RESTORE_OVER_ENDED = [
+  ' and was ended there',
+  'run `meshctl leave` here, then restore the backup; members refuse it, too, if the whole cluster was ended'
+] as const
+
 /** What was asked of an agent that is in a mesh. */
 export interface AskedWhileJoined {
   /** The token of `join`; undefined for `init` and for a restore. */
@@ -34,12 +42,7 @@ export function alreadyJoined(
   const refusal = (rest: string, fix: string): AppError =>
     new AppError('ALREADY_JOINED', `${belongs}${rest}`, fix)
   const { crypto, token: text, nowMs, isRestore = false } = options
-  // A leave would end the cluster for all members, and the backup with it.
-  if (isRestore)
-    return refusal(
-      '',
-      'keep this membership, which needs no backup: what it has missed comes from the other members'
-    )
+  if (isRestore) return options.stands === false ? refusal(...RESTORE_OVER_ENDED) : refusal('', KEEP)
   if (options.translates === true && isForSame(options, { cluster, meshId }))
     return refusal(NOT_IN_PLACE, translationSteps(cluster))
   if (text === undefined)

@@ -56,7 +56,18 @@ export async function createBackup(
     statements: trust.length,
     seats: (identity.seats ?? []).length + (identity.adminSeed === undefined ? 0 : 1),
     invites: (identity.invites ?? []).length,
-    rootsHere: (identity.rootSeeds ?? []).length
+    rootsHere: (identity.rootSeeds ?? []).length,
+    ...warningsOf(current)
+  }
+}
+
+/** A backup of an agent that is no member any more replaces a good one only by mistake. */
+function warningsOf({ endedBecause }: CurrentSession): Pick<BackupAnswer, 'warnings'> {
+  if (endedBecause === undefined) return {}
+  return {
+    warnings: [
+      `this agent is no member of the mesh any more (${endedBecause}), and members refuse what is restored from this backup while that is so: keep the backups that were made before`
+    ]
   }
 }
 

@@ -9,7 +9,7 @@
 //   3. A step that needs the API server does not keep the agent in the mesh: the steps after it are done, but the leave
 //      is reported as unfinished until it has succeeded, too.
 import type { LeftAnswer } from '../../api/membership-answers.ts'
-import type { ClusterName } from '../../core/model/values.ts'
+import type { ClusterName, Origin } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'
@@ -42,6 +42,11 @@ interface DepartureParts {
    */
   readonly isLast: () => boolean
   /**
+   * Agents that have the key of this cluster and have told no record here, when none has told one: because of them the cluster
+   * stays in the mesh.
+   */
+  readonly keptFor: readonly Origin[]
+  /**
    * Tells the mesh that this agent has left, or its cluster when it is the last one. Resolves to the command with which
    * an administrator says it, when no member could be told.
    */
@@ -73,6 +78,7 @@ interface Failure {
 export class Departure {
   readonly cluster: ClusterName
   readonly #endsMesh: boolean
+  readonly #keptFor: readonly Origin[]
   readonly #steps: readonly Step[]
   readonly #done = new Set<Step>()
   #isOut = false
@@ -82,6 +88,7 @@ export class Departure {
   constructor(parts: DepartureParts) {
     this.cluster = parts.cluster
     this.#endsMesh = parts.endsMesh
+    this.#keptFor = parts.keptFor
     this.#steps = this.#stepsOf(parts)
   }
 
@@ -95,7 +102,8 @@ export class Departure {
     return {
       cluster: this.cluster,
       ...(this.#repair === undefined ? {} : { repair: this.#repair }),
-      ...(this.#endsMesh ? { endedMesh: true } : {})
+      ...(this.#endsMesh ? { endedMesh: true } : {}),
+      ...(this.#keptFor.length > 0 ? { keptFor: this.#keptFor } : {})
     }
   }
 

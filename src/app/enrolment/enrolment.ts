@@ -9,6 +9,7 @@ import type { LeftAnswer } from '../../api/membership-answers.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'
+import type { RootKeys } from '../administration/root-keys.ts'
 import type { OwnObjects } from '../mcs/own-objects.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import {
@@ -31,7 +32,7 @@ import { discardPending } from './discard-pending.ts'
 import { Doors } from './doors.ts'
 import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
-import { refuseLastSeat, sayFarewell } from './farewell.ts'
+import { isLastOfCluster, refuseLastSeat, sayFarewell, unseenOfCluster } from './farewell.ts'
 import { enrol } from './enrol.ts'
 import {
   askedInit,
@@ -64,6 +65,7 @@ interface EnrolmentOptions extends EntranceOptions {
   readonly podDns: Pick<PodDns, 'undo'> | undefined
   readonly ownObjects: Pick<OwnObjects, 'undo'> | undefined
   readonly gateways: GatewayInvites
+  readonly rootKeys: Pick<RootKeys, 'clear'>
 }
 
 /** What a join has done. */
@@ -244,14 +246,11 @@ export class Enrolment {
 
   /** Returns the steps with which this agent leaves its mesh; none is done yet. Errors: AppError NOT_JOINED. */
   async #newDeparture(): Promise<Departure> {
-    const { current, node, store, gateways } = this.#options
+    const { current, node, store, gateways, rootKeys } = this.#options
     const session = current.required()
     const { control } = session
     const cluster = control.view().self
-    const isLast = () => {
-      const agents = control.view().clusters.get(cluster)?.agents ?? []
-      return agents.every(({ origin }) => origin === control.origin) && !gateways.hasGivenKey()
-    }
+    const isLast = () => isLastOfCluster(control, gateways)
     return new Departure({
       ...this.#options,
       cluster,
@@ -260,11 +259,13 @@ export class Enrolment {
         forget: async () => {
           await gateways.clear()
           await store.forget()
+          rootKeys.clear()
         }
       },
       session,
       handOver: () => session.ownRecord.handOver.beforeLeave(),
       isLast,
+      keptFor: current.stands ? unseenOfCluster(control, gateways) : [],
       endsMesh: control.view().clusters.size < 2 && isLast(),
       resign: (isLast) => sayFarewell(this.#options, isLast)
     })

@@ -4,10 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import type { Crypto } from '../../core/model/crypto.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
+import type { Origin } from '../../core/model/values.ts'
 import { barByCluster } from '../../core/trust/author/command.ts'
 import { keyId } from '../../core/trust/set/ids.ts'
 import type { Store } from '../../io/store/store.ts'
 import { areRootsInFile, ownSeats } from '../administration/own-seats.ts'
+import type { Control } from '../control/control.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import type { CurrentSession } from '../session/current-session.ts'
@@ -50,9 +52,33 @@ export function refuseLastSeat({ current, store, crypto, sharedKey }: Leaving): 
     )
   throw new AppError(
     'LAST_SEAT',
-    'this agent has the only administrator’s seat of the mesh and its root keys: after a leave no cluster could be invited or removed any more',
+    `this agent has the only administrator’s seat of the mesh${hasRoots ? ' and its root keys' : ''}: after a leave no cluster could be invited or removed any more`,
     'export the root keys first (`meshctl root export`), or name another administrator (`meshctl admin add`); `meshctl leave --force` leaves nevertheless'
   )
+}
+
+/** The agents that have the key of this cluster (GatewayInvites). */
+interface KeyHolders {
+  readonly holders: () => readonly Origin[]
+}
+
+/** Whether no other agent of the own cluster is known, so that the cluster ends with a leave of this one. */
+export function isLastOfCluster(control: Pick<Control, 'view' | 'origin'>, gateways: KeyHolders): boolean {
+  return seenOfCluster(control).length === 0 && gateways.holders().length === 0
+}
+
+/** The holders of the key for which the cluster stays in the mesh although no other agent of it is in the view. */
+export function unseenOfCluster(
+  control: Pick<Control, 'view' | 'origin'>,
+  gateways: KeyHolders
+): readonly Origin[] {
+  return seenOfCluster(control).length === 0 ? gateways.holders() : []
+}
+
+function seenOfCluster(control: Pick<Control, 'view' | 'origin'>): readonly Origin[] {
+  const { self, clusters } = control.view()
+  const agents = clusters.get(self)?.agents ?? []
+  return agents.map(({ origin }) => origin).filter((origin) => origin !== control.origin)
 }
 
 /**

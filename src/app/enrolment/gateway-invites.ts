@@ -146,16 +146,28 @@ export class GatewayInvites {
   }
 
   /**
-   * Whether an agent that no Bar names has the key of this cluster from here, or may ask for it. It may not have told its
-   * record yet, and a leave must not end its cluster.
+   * The agents that no Bar names and that have the key of this cluster, whether they have told their records or not: they
+   * have it from here, may ask for it, or made the backup from which this agent comes. A leave must not end their cluster.
    */
-  hasGivenKey(): boolean {
-    return this.#holders().length > 0
+  holders(): readonly Origin[] {
+    const { session } = this.#options.current
+    if (session === undefined) return []
+    const own = this.#keyOf(session.membership)
+    const invited = this.#options.file.invites().flatMap((one) => {
+      const { usedBy, clusterKey } = one
+      if (usedBy === undefined || clusterKey !== own) return []
+      return this.#isBarred(session, usedBy, isHeir(one)) ? [] : [usedBy]
+    })
+    const former = (this.#options.store.identity()?.backedUpBy ?? [])
+      .filter(({ clusterKey }) => clusterKey === own)
+      .map(({ peerId }) => peerId as Origin)
+      .filter((peerId) => !this.#isBarred(session, peerId, false))
+    return [...new Set([...invited, ...former])].filter((origin) => origin !== session.control.origin)
   }
 
   /** Whether this is such an agent. */
   isFor(origin: Origin): boolean {
-    return this.#holders().includes(origin)
+    return this.holders().includes(origin)
   }
 
   /**
@@ -228,17 +240,6 @@ export class GatewayInvites {
       'gave the key of this cluster to one more gateway, which had a token'
     )
     return { kind: 'gateway', gift: this.#gift(session, membership) }
-  }
-
-  #holders(): readonly Origin[] {
-    const { session } = this.#options.current
-    if (session === undefined) return []
-    const own = this.#keyOf(session.membership)
-    return this.#options.file.invites().flatMap((one) => {
-      const { usedBy, clusterKey } = one
-      if (usedBy === undefined || clusterKey !== own) return []
-      return this.#isBarred(session, usedBy, isHeir(one)) ? [] : [usedBy]
-    })
   }
 
   /** `isHeir`: by the Bars of earlier keys of the cluster, too (invariant 4). */

@@ -74,7 +74,7 @@ export class Invitations {
       { cluster: request.cluster, prefixes: [...made.podPrefixes, ...made.servicePrefixes] },
       'invited'
     )
-    return made
+    return { ...made, warnings: [...made.warnings, ...endedWarnings(current)] }
   }
 
   /**
@@ -93,6 +93,17 @@ export class Invitations {
       })
     if (close(identity) !== identity) await store.changeIdentity(close)
   }
+}
+
+/**
+ * The sentence about an agent that is no member any more: its seat may still invite, and its door lets no cluster in. The
+ * token is not refused, because with it this cluster itself can join anew.
+ */
+function endedWarnings({ endedBecause }: Pick<CurrentSession, 'endedBecause'>): readonly string[] {
+  if (endedBecause === undefined) return []
+  return [
+    `this agent is no member of the mesh any more (${endedBecause}), so no cluster can join at it: the token must name another member (\`--bootstrap <cluster>\`)`
+  ]
 }
 
 /**

@@ -7,15 +7,22 @@ import { AppError } from '../observe/errors.ts'
 
 /**
  * Returns the error. Its code is MESH_ and the code of the handshake, as in MESH_NAME_TAKEN. The message says which
- * side refused.
+ * side refused. `fixes`: by code, in the place of the remedy of the door, which is for a newcomer with a token.
  */
-export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
+export function refusal(
+  outcome: Extract<HandshakeOutcome, { kind: 'refused' }>,
+  fixes: Readonly<Partial<Record<HandshakeCode, string>>> = {}
+): AppError {
   const who = outcome.byPeer ? 'the member refused this agent' : 'this agent refused the member'
   const remedy = REMEDIES[outcome.code as HandshakeCode] ?? REMEDIES.unspecified
   // The text of a refusal ends with its remedy, which is the fix here.
   const end = `; ${remedy}`
   const detail = outcome.detail.endsWith(end) ? outcome.detail.slice(0, -end.length) : outcome.detail
-  return new AppError(codeOfKind('MESH', outcome.code), `${who}: ${detail}`, remedy)
+  return new AppError(
+    codeOfKind('MESH', outcome.code),
+    `${who}: ${detail}`,
+    fixes[outcome.code as HandshakeCode] ?? remedy
+  )
 }
 
 /**

@@ -2,14 +2,18 @@
 // it. Then the exchange makes its trust set equal to its peers', so a backup may be old.
 // Invariants
 //   1. The agent keeps its own key, which no mesh has seen. So it becomes one more gateway of the cluster, and the agent
-//      that made the backup, if it still runs, stays one: two agents never sign as one PeerId.
+//      that made the backup, if it still runs, stays one: two agents never sign as one PeerId. This one remembers the
+//      other (`backedUpBy`), so that its leave does not end a cluster in which that agent still runs.
 //   2. Everything in the file is verified before anything is changed. After a failure the agent is as it was.
 //   3. Trust set and identity are on disk before the key is in the Secret and before the first connection.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { clusterSecretData, readClusterSecret } from '../../core/trust/cluster-secret-data.ts'
+import { RETRY_CODES, type HandshakeCode } from '../../core/trust/door/codes.ts'
 import { openItem } from '../../core/trust/set/form.ts'
+import { keyId } from '../../core/trust/set/ids.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
+import { withBackedUpBy } from '../../io/store/identity.ts'
 import type { Identity, StoredStatement } from '../../io/store/store.ts'
 import { openBackup, type BackupHeader } from '../identity/backup.ts'
 import { pendingMembership, rootsOf, withoutMesh } from '../identity/identity.ts'
@@ -83,19 +87,33 @@ export async function restoreBackup(
   }
 }
 
-/** Resolves when a member has accepted this agent, when the members have refused it for good, or after WAIT_MS. */
+/**
+ * Resolves when a member has accepted this agent, when the members have refused it for good, or after WAIT_MS; then with the
+ * refusal for good of one that has answered, if others have not.
+ */
 function firstAnswer(
   bootstrap: readonly string[],
   entrance: Pick<Entrance, 'onHandshake'>
 ): Promise<Omit<Restored, 'header'>> {
   const doors = new Doors(bootstrap)
   const { promise, resolve } = Promise.withResolvers<Omit<Restored, 'header'>>()
+  let refused: AppError | undefined
   entrance.onHandshake = (outcome) => {
     if (outcome.kind === 'accepted') resolve({ reached: true })
-    else if (doors.isOver(outcome)) resolve({ reached: false, refused: refusal(outcome) })
+    else if (doors.isOver(outcome)) resolve({ reached: false, refused: refusal(outcome, FIXES) })
+    else if (outcome.kind === 'refused' && !RETRY_CODES.has(outcome.code as HandshakeCode))
+      refused = refusal(outcome, FIXES)
   }
   const waitMs = bootstrap.length === 0 ? 0 : WAIT_MS
-  return Promise.race([promise, pause(waitMs, { reached: false })])
+  const waited = pause(waitMs).then(() => ({ reached: false, ...(refused === undefined ? {} : { refused }) }))
+  return Promise.race([promise, waited])
+}
+
+/** What to do where the remedy of the door is for a newcomer with a token, and not for an agent with a backup. */
+const FIXES: Readonly<Partial<Record<HandshakeCode, string>>> = {
+  replaced:
+    'the backup is older than the present key of its cluster: run `meshctl leave` here, then restore a backup that was made since, or join with a token of `meshctl invite --gateway` from a gateway of that cluster; if its key is lost, an administrator makes one (`meshctl invite <cluster> --replace`)',
+  mesh: 'at the addresses in the backup is another mesh now: if that has taken the place of this one, run `meshctl leave` here, then join with a token of the other'
 }
 
 /** What an agent enters the mesh with. */
@@ -117,7 +135,13 @@ async function openRestoration(
   const { header, identity: saved, trust } = await openBackup(request.file, request.passphrase)
   const identity: Identity = { rootExported: false, ...withoutMesh(before), ...saved }
   const roots = verified(identity, crypto)
-  return { header, identity, statements: trust.flatMap((item) => statementOf(item, { crypto, roots })) }
+  const { clusterSeed } = pendingMembership(identity, crypto)
+  const former = { peerId: header.peerId, clusterKey: keyId(crypto.publicKeyOf(clusterSeed)) }
+  return {
+    header,
+    identity: withBackedUpBy(identity, former),
+    statements: trust.flatMap((item) => statementOf(item, { crypto, roots }))
+  }
 }
 
 /** Checks all items and seeds, as for the Secret that gateways share. Errors: AppError BACKUP_DAMAGED. */

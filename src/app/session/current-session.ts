@@ -27,8 +27,14 @@ export class CurrentSession {
 
   /** False when a statement that is known here has ended this agent or its cluster. */
   get stands(): boolean {
+    return this.endedBecause === undefined
+  }
+
+  /** Why a statement that is known here has ended this agent or its cluster; undefined while it stands. */
+  get endedBecause(): string | undefined {
     const control = this.#session?.control
-    return control === undefined || control.members.verdictOn(control.origin).kind !== 'fallen'
+    const verdict = control?.members.verdictOn(control.origin)
+    return verdict?.kind === 'fallen' ? verdict.reason : undefined
   }
 
   /** Returns the lowest term in which this agent may publish as speaker. */

@@ -95,9 +95,12 @@ function addCreate(backup: Command): void {
   ])
 }
 
-/** The contents in numbers, so that a person sees what is in the file, and what is not. */
+/**
+ * The contents in numbers, so that a person sees what is in the file, and what is not. A warning tells of an agent that is no
+ * member any more, whose backup must not replace a good one.
+ */
 function renderCreated(answer: BackupAnswer) {
-  const { rootsHere } = answer
+  const { rootsHere, warnings = [] } = answer
   const missing =
     rootsHere === 0
       ? undefined
@@ -108,7 +111,8 @@ function renderCreated(answer: BackupAnswer) {
       ['Mesh', answer.meshId],
       ['Statements', String(answer.statements)],
       ['Administrator keys', String(answer.seats)],
-      ['Open invites', String(answer.invites)]
+      ['Open invites', String(answer.invites)],
+      ...warnings.map((warning) => ['Warning', warning] as const)
     ])}`,
     ...(missing === undefined ? {} : { note: `\n${missing}` })
   }

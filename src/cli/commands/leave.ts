@@ -56,17 +56,33 @@ export function addLeave(program: Command): void {
   ])
 }
 
-/** The lines on stderr after a leave. */
-function notes({ repair, endedMesh }: Pick<LeftAnswer, 'repair' | 'endedMesh'>): string {
+/**
+ * The lines on stderr after a leave: what an administrator has to say where no member could be told, for which agents the
+ * cluster stays in the mesh, and how this agent joins again. Each names the command to run.
+ */
+function notes({
+  cluster,
+  repair,
+  endedMesh,
+  keptFor = []
+}: Pick<LeftAnswer, 'cluster' | 'repair' | 'endedMesh' | 'keptFor'>): string {
   if (endedMesh === true)
     return 'It was the last cluster, so the mesh has ended. To make a new one: run meshctl init here, or meshctl join with a token of another mesh'
   const again =
     'To join again: run meshctl join here, with a new token (meshctl invite on an administrator’s agent makes one)'
-  if (repair === undefined) return again
-  return (
-    `No other member could be told. Run ${repair} on an administrator’s agent; ` +
-    `until then the mesh counts this one as a member.\n${again}`
-  )
+  const untold =
+    repair === undefined
+      ? []
+      : [
+          `No other member could be told. Run ${repair} on an administrator’s agent; until then the mesh counts this one as a member.`
+        ]
+  const kept =
+    keptFor.length === 0
+      ? []
+      : [
+          `Only this agent has left. The cluster stays in the mesh for ${keptFor.join(', ')}, which ${keptFor.length === 1 ? 'has' : 'have'} its key and may still run. If that is over: run meshctl remove ${cluster} on an administrator’s agent`
+        ]
+  return [...untold, ...kept, again].join('\n')
 }
 
 /**

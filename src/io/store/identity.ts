@@ -17,6 +17,8 @@ const ITEM_CHARACTERS_MAX = 90_000
 const SEATS_MAX = 128
 /** A mesh has at most five roots. */
 const ROOTS_MAX = 5
+/** Backups of backups that are remembered; each restore adds one. */
+const BACKED_UP_BY_MAX = 16
 
 const base64 = z.string().regex(/^[A-Za-z0-9+/]*={0,2}$/)
 // 32 bytes in base64.
@@ -121,6 +123,14 @@ const identitySchema = z.strictObject({
     )
     .max(1024)
     .optional(),
+  /**
+   * The agents that made the backups from which this one comes, with the cluster key that they had then. They may still run,
+   * so a leave of this one must not end their cluster. The newest come last.
+   */
+  backedUpBy: z
+    .array(z.strictObject({ peerId: z.string().min(1).max(128), clusterKey: statementId }))
+    .max(BACKED_UP_BY_MAX)
+    .optional(),
   /** `gateway`: with the token of one more gateway, so the cluster has had others. */
   joinedBy: z.enum(['init', 'token', 'gateway']).optional(),
   /** Unix milliseconds. */
@@ -145,6 +155,17 @@ const savedSchema = identitySchema.omit({
 
 /** The part of an identity that a backup holds; as secret as the identity. */
 export type SavedIdentity = Readonly<z.infer<typeof savedSchema>>
+
+/**
+ * Returns the identity with one more agent that made a backup of it. The oldest one is forgotten when there are too many.
+ */
+export function withBackedUpBy(
+  identity: Identity,
+  by: NonNullable<Identity['backedUpBy']>[number]
+): Identity {
+  const others = (identity.backedUpBy ?? []).filter(({ peerId }) => peerId !== by.peerId)
+  return { ...identity, backedUpBy: [...others, by].slice(-BACKED_UP_BY_MAX) }
+}
 
 /** Returns the part of an identity that a backup holds. */
 export function savedPart(identity: Identity): SavedIdentity {

@@ -48,6 +48,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     cluster: 'west' as ClusterName,
     identity,
     endsMesh: false,
+    keptFor: [],
     isLast: () => isLast,
     resign: () => act('tell')().then(() => undefined),
     handOver: act('hand over'),

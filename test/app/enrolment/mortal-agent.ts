@@ -127,6 +127,7 @@ export class MortalAgent {
     this.#sharedKey =
       secrets && new SharedKey({ api: this.#mortalApi(secrets), namespace: 'mesh', crypto, log: SILENT })
     this.#enrolment = new Enrolment({
+      rootKeys: { clear: () => undefined },
       current: this.current,
       node,
       crypto,
