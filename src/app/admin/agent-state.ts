@@ -44,7 +44,7 @@ export interface AgentState {
   readonly sourceKind: SourceKind
   /** The path of the folder of manifests, or the URL of the API server. */
   readonly sourcePath: string
-  /** True when the file of the setting token-file could be read, so that the agent joins without `meshctl join`. */
+  /** True when the file of the setting token-file could be read, so that the agent joins without `meshctl join`, or the setting init is given. */
   readonly isToldToJoin: boolean
   readonly health: Health
 }

@@ -23,6 +23,7 @@ import { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import { PodDns } from '../cluster-dns/pod-dns.ts'
 import { zonesToWire } from '../cluster-dns/zones-to-wire.ts'
 import { Enrolment } from '../enrolment/enrolment.ts'
+import { Founding } from '../enrolment/founding.ts'
 import { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import { Invitations } from '../enrolment/invitations.ts'
 import { KeyInheritance } from '../enrolment/key-inheritance.ts'
@@ -255,7 +256,12 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     administration: new Administration({ ...parts, gateways, rootKeys }),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,
-    toldToJoin: new ToldToJoin({ ...parts, enrolment, file: tokenFileOf(parts) })
+    toldToJoin: new ToldToJoin({
+      ...parts,
+      enrolment,
+      founding: new Founding({ ...parts, enrolment }),
+      file: tokenFileOf(parts)
+    })
   }
 }
 
@@ -318,7 +324,7 @@ function stateOf(parts: Parts): AgentState {
       return node.wireguardKey
     },
     get isToldToJoin() {
-      return toldToJoin.hasToken
+      return toldToJoin.isTold
     }
   }
 }

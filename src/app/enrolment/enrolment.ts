@@ -135,11 +135,11 @@ export class Enrolment {
           real: asked.real
         }
         const next = initMesh(asked.request, options)
-        await store.saveIdentity(next)
         try {
-          // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
-          // a crash can lose.
+          // The Secret decides which of several gateways founds the mesh, so the key is there before it is on disk. A crash
+          // in between loses nothing: the Secret has all with which this agent, too, joins after its next start.
           await sharedKey?.found(sharedOf(next, crypto))
+          await store.saveIdentity(next)
           await this.#entrance.enter(pendingMembership(next, crypto))
         } catch (error) {
           await store.saveIdentity(identity)

@@ -1,5 +1,5 @@
 // Joins without `meshctl join`, for installers: with a token in a file, or with the key that another gateway of this
-// cluster has put into the Secret. It tries again until this agent is in a mesh: the file or the key may come later,
+// cluster has put into the Secret; or founds the mesh that the setting init asks for. It tries again until this agent is in a mesh: the file or the key may come later,
 // and a member may be away.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
@@ -9,6 +9,7 @@ import type { FaultText, Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { NOT_JOINED, type Enrolment } from './enrolment.ts'
+import type { Founding } from './founding.ts'
 import { askedByToken } from './real-prefixes.ts'
 import type { SharedKey } from './shared-key.ts'
 
@@ -26,6 +27,7 @@ interface ToldToJoinOptions {
   /** undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
   readonly enrolment: Pick<Enrolment, 'join'>
+  readonly founding: Pick<Founding, 'isAsked' | 'found'>
   readonly crypto: Crypto
   readonly current: CurrentSession
   readonly log: Log
@@ -33,7 +35,8 @@ interface ToldToJoinOptions {
 }
 
 /**
- * Tries to join with the token in the file or with the key in the Secret until this agent is in a mesh. One per
+ * Tries to join with the token in the file or with the key in the Secret, or to found a mesh where the setting init asks for
+ * it and there is neither of them, until this agent is in a mesh. One per
  * process. The attempts never overlap: each attempt that fails plans the next one.
  */
 export class ToldToJoin {
@@ -46,13 +49,16 @@ export class ToldToJoin {
     this.#options = options
   }
 
-  /** True when the file of the token could be read. Such an agent is not ready (/readyz) until it has joined. */
-  get hasToken(): boolean {
-    return this.#hasToken
+  /**
+   * True when the file of the token could be read, or the setting init asks for a mesh. Such an agent is not ready (/readyz)
+   * until it is in a mesh.
+   */
+  get isTold(): boolean {
+    return this.#hasToken || this.#options.founding.isAsked
   }
 
   /**
-   * Reads the file once, so that `hasToken` is right before the first attempt, which comes after the start of the
+   * Reads the file once, so that `isTold` is right before the first attempt, which comes after the start of the
    * source. Never rejects: a file that cannot be read is the fault of the first attempt.
    */
   async look(): Promise<void> {
@@ -64,8 +70,8 @@ export class ToldToJoin {
    * does nothing.
    */
   start(): void {
-    const { file, sharedKey } = this.#options
-    if (file !== '' || sharedKey !== undefined) void this.#attempt()
+    const { file, sharedKey, founding } = this.#options
+    if (file !== '' || sharedKey !== undefined || founding.isAsked) void this.#attempt()
   }
 
   /** Ends the attempts. It does not wait for an attempt that is under way. */
@@ -74,10 +80,11 @@ export class ToldToJoin {
     clearTimeout(this.#retry)
   }
 
-  /** One attempt to join. Never rejects: a failure is logged and set as the fault NOT_JOINED, which a join clears. */
+  /** One attempt to join or to found. Never rejects: a failure is logged and set as the fault NOT_JOINED, which a join clears. */
   async #attempt(): Promise<void> {
-    const { file, sharedKey, enrolment, log, health } = this.#options
+    const { file, sharedKey, enrolment, founding, log, health } = this.#options
     let delayMs = RETRY_MS
+    let isFounding = false
     try {
       const token = await this.#token()
       this.#hasToken = token !== undefined
@@ -87,13 +94,17 @@ export class ToldToJoin {
         await enrolment.join({ token, ...asked })
         return
       }
+      isFounding = founding.isAsked
+      if (isFounding) return await founding.found()
       delayMs = KEY_LOOK_MS
     } catch (error) {
       if (this.#isOver()) return
-      // An administrator's `init` or `join` is under way here: no fault, and this agent looks again soon.
-      if (codeOf(error) === 'ALREADY_CHANGING') return this.#again(KEY_LOOK_MS)
+      // An administrator's `init` or `join` is under way here, or another gateway of this cluster has founded the mesh: no
+      // fault, and this agent looks again soon.
+      const isTaken = isFounding && codeOf(error) === 'CLUSTER_KEY_TAKEN'
+      if (isTaken || codeOf(error) === 'ALREADY_CHANGING') return this.#again(KEY_LOOK_MS)
       log.warn({ err: error, file, retryMs: RETRY_MS }, 'this agent could not join a mesh; it tries again')
-      health.replace(NOT_JOINED, [notJoined(error, file)])
+      health.replace(NOT_JOINED, [isFounding ? notFounded(error) : notJoined(error, file)])
     }
     this.#again(delayMs)
   }
@@ -140,5 +151,16 @@ function notJoined(error: unknown, file: string): FaultText & { readonly subject
     subject: file,
     message: `this agent could not join a mesh, and tries again every ${RETRY_MS / 1000} s: ${message}`,
     fix: fix ?? advice
+  }
+}
+
+/** The fault of an agent that was told to found a mesh, and has not. */
+function notFounded(error: unknown): FaultText & { readonly subject: string } {
+  const { message, fix = READ_LOG } = explain(error)
+  return {
+    severity: 'error',
+    subject: 'init',
+    message: `this agent could not found the mesh of the setting init, and tries again every ${RETRY_MS / 1000} s: ${message}`,
+    fix
   }
 }

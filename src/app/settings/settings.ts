@@ -56,6 +56,8 @@ const DNS_ALLOW_MAX = 256
 // A list that a person writes is far shorter; SIG Scalability tests clusters of Kubernetes with up to 10,000
 // namespaces.
 const NAMESPACES_MAX = 1000
+// As many as a request of `meshctl init` may name (src/api/requests.ts).
+const PREFIXES_MAX = 64
 // As many as a mesh is tested with.
 const CLUSTERS_MAX = 1000
 const port = integer({ min: 1, max: 65_535 })
@@ -124,6 +126,21 @@ export const SETTINGS = {
     'pod prefixes of this host alone, inside those of its cluster; from spec.podCIDRs of its Node when empty'
   ),
   'token-file': row(optional(path), '', 'join with the token in this file, while this agent is in no mesh'),
+  init: row(
+    optional(dnsLabel),
+    '',
+    'found a mesh with this name of the cluster, once, where the Secret of its key is empty and no token is given; Kubernetes only'
+  ),
+  'init-pod-cidrs': row(
+    list(clientPrefix, PREFIXES_MAX),
+    [],
+    'pod prefixes of the cluster that `init` names; found in the cluster when empty'
+  ),
+  'init-service-cidrs': row(
+    list(clientPrefix, PREFIXES_MAX),
+    [],
+    'service prefixes of the cluster that `init` names; found in the cluster when empty'
+  ),
   listen: row(
     list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
     [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`, `/ip6/::/tcp/${CONTROL_PORT}`],

@@ -122,8 +122,8 @@ export interface SourceOptions {
 
 // Milliseconds between two decisions of a gateway of a site without a Lease.
 const SITE_LOOK_MS = 1000
-// Name of the Lease. All agents of a cluster must use the same.
-const LEASE = 'rhizome-speaker'
+/** Name of the Lease of the speaker. All agents of a cluster must use the same. */
+export const SPEAKER_LEASE = 'rhizome-speaker'
 
 /**
  * Returns the kind of source that the settings choose. `auto` takes Kubernetes when a kubeconfig is set or the agent
@@ -242,7 +242,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     createElector({
       client,
       namespace,
-      name: LEASE,
+      name: SPEAKER_LEASE,
       identity,
       termFloor: options.termFloor,
       onChange: (leadership) => {
@@ -254,7 +254,8 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
         // API server answers for the Lease again, the source need not wait any longer.
         if (fault !== undefined && trouble === undefined) source.refresh()
         fault = trouble && partFault('lease', trouble)
-        if (trouble !== undefined) log.warn({ err: trouble }, `the Lease ${LEASE} could not be renewed`)
+        if (trouble !== undefined)
+          log.warn({ err: trouble }, `the Lease ${SPEAKER_LEASE} could not be renewed`)
       }
     })
   const resign = async (): Promise<void> => {

@@ -164,6 +164,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'ALREADY_CHANGING',
       'FOREIGN_IMPORT',
       'FOREIGN_SLICE',
+      'FOUNDED_BEFORE',
       'LEAVE_UNFINISHED',
       'BACKUP_TOO_LARGE',
       'KEY_CHANGING',

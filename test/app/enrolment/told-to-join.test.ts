@@ -31,6 +31,7 @@ describe('an agent with the setting token-file', () => {
       file,
       sharedKey: undefined,
       enrolment: { join },
+      founding: { isAsked: false, found: () => assert.fail('not asked to found') },
       current: new CurrentSession(),
       log,
       health
@@ -45,7 +46,7 @@ describe('an agent with the setting token-file', () => {
     it(`knows before the first attempt whether it has a token, where the file ${what}`, async () => {
       const one = told(file())
       await one.look()
-      assert.equal(one.hasToken, hasToken)
+      assert.equal(one.isTold, hasToken)
     })
 
   for (const [what, error, faults] of [
