@@ -147,6 +147,7 @@ interface Cluster {
   readonly sharedKey: SharedKey | undefined
   /** undefined without a Kubernetes API. */
   readonly podDns: PodDns | undefined
+  readonly invitations: Invitations
   /** undefined without a Kubernetes API. */
   readonly ownObjects: OwnObjects | undefined
   /** undefined without the setting corefile. */
@@ -184,16 +185,19 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
       isSpeaker: () => facts.isSpeaker,
       log
     })
+  const invitations = new Invitations(foundation)
   const ownObjects =
     kubernetes &&
     new OwnObjects({
       ...kubernetes,
       settings,
       current,
+      invitations,
       isSpeaker: () => facts.isSpeaker,
       log
     })
-  return { facts, source, sharedKey, podDns, ownObjects, ownCoredns: ownCorednsOf(foundation) }
+  const ownCoredns = ownCorednsOf(foundation)
+  return { facts, source, sharedKey, podDns, invitations, ownObjects, ownCoredns }
 }
 
 /** The writer of the Corefile. It gets the view through `mesh`, because it outlives the sessions. */
@@ -232,7 +236,6 @@ async function startCluster(
 /** The parts with which this agent joins a mesh and leaves it. */
 interface Joining {
   readonly enrolment: Enrolment
-  readonly invitations: Invitations
   readonly gateways: GatewayInvites
   readonly succession: KeySuccession
   readonly inheritance: KeyInheritance
@@ -246,12 +249,10 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
   const gateways = new GatewayInvites(parts)
   const rootKeys = new RootKeys(parts)
   const enrolment = new Enrolment({ ...parts, gateways, rootKeys, host: parts.dataPlane.host })
-  const invitations = new Invitations(parts)
   return {
     enrolment,
     gateways,
-    invitations,
-    succession: new KeySuccession({ ...parts, enrolment, gateways, invitations }),
+    succession: new KeySuccession({ ...parts, enrolment, gateways }),
     inheritance: new KeyInheritance({ ...parts, enrolment }),
     administration: new Administration({ ...parts, gateways, rootKeys }),
     administrators: new Administrators({ ...parts, rootKeys }),

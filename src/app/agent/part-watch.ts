@@ -134,6 +134,7 @@ export class PartWatch {
       CLUSTER_DNS: podDns?.faults ?? [],
       MULTICLUSTER: ownObjects?.multicluster?.faults ?? [],
       MESH_PEERS: ownObjects?.peers.faults ?? [],
+      MESH_INVITES: ownObjects?.invites.faults ?? [],
       MANAGED_COREDNS: ownCoredns?.faults ?? [],
       SOURCE: [source.fault],
       CLUSTER_KEY: [sharedKey?.fault],

@@ -6,8 +6,13 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
 import type { StatementId } from '../../core/trust/set/ids.ts'
+import type { MadeInvite } from '../../core/mcs/mesh-invite.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
-import { invite, withoutRedeemedInvites, type Held, type Invited } from '../identity/invite.ts'
+import { lastOf } from '../../core/trust/author/author.ts'
+import { voidBySeat } from '../../core/trust/author/command.ts'
+import { bytes } from '../identity/encoding.ts'
+import { rootsOf } from '../identity/identity.ts'
+import { invite, seatFor, withoutRedeemedInvites, type Held, type Invited } from '../identity/invite.ts'
 import { ownSeats } from '../administration/own-seats.ts'
 import type { Log } from '../observe/log.ts'
 import { notJoined, type CurrentSession } from '../session/current-session.ts'
@@ -15,12 +20,28 @@ import type { Session } from '../session/session.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { replacedCluster } from './replaced-cluster.ts'
 
+// Milliseconds for which members accept a token after its end, and the most by which clocks of members may differ.
+const GRACE_MS = 65 * 60_000
+
 /** The parts that invites need: the session with its view, and the identity with the seats and the open invites. */
 interface InvitationsOptions {
   readonly current: CurrentSession
   readonly store: Pick<Store, 'identity' | 'changeIdentity'>
   readonly crypto: Crypto
   readonly log: Log
+}
+
+/** An invite that was made for a MeshInvite. */
+export interface ObjectInvite extends MadeInvite {
+  /** "<namespace>/<uid>". */
+  readonly object: string
+}
+
+/** Options of `Invitations.invite`. */
+interface InvitedFor {
+  readonly mayReplaceOwn?: boolean
+  readonly meshInvite?: string
+  readonly reserved?: readonly Held[]
 }
 
 /** The invites of this agent. Any agent with the seat of an administrator can invite, and keeps the invites that it made. */
@@ -33,10 +54,14 @@ export class Invitations {
 
   /**
    * Creates a token. The invite is on disk before the token is returned, so that a crash cannot free its prefixes.
-   * `mayReplaceOwn`: also in the place of this agent's own cluster, which then redeems the token itself.
+   * `mayReplaceOwn`: also in the place of this agent's own cluster, which then redeems the token itself. `meshInvite`: the
+   * object for which the invite is made; `reserved`: prefixes that it must not get.
    * Errors: AppError NOT_JOINED, those of `replacedCluster` and of `invite` in identity/invite.ts; StoreError.
    */
-  async invite(request: InviteRequest, { mayReplaceOwn = false } = {}): Promise<Invited> {
+  async invite(
+    request: InviteRequest,
+    { mayReplaceOwn = false, meshInvite, reserved = [] }: InvitedFor = {}
+  ): Promise<Invited> {
     const { current, store, crypto, log } = this.#options
     const session = current.required()
     const view = session.control.view()
@@ -64,9 +89,10 @@ export class Invitations {
         around,
         replaced,
         balancePrefix: session.balancing.prefix,
-        alsoHeld: heldInMesh(session, replaced?.name)
+        alsoHeld: heldInMesh(session, replaced?.name),
+        reserved
       })
-      return made.identity
+      return meshInvite === undefined ? made.identity : withObject(made.identity, meshInvite)
     })
     if (made === undefined) throw notJoined()
     await session.control.sign(made.items)
@@ -75,6 +101,47 @@ export class Invitations {
       'invited'
     )
     return { ...made, warnings: [...made.warnings, ...endedWarnings(current)] }
+  }
+
+  /**
+   * The invites that this agent has made for MeshInvites and keeps: not those that were used. Each with the object, as
+   * "<namespace>/<uid>".
+   */
+  madeForObjects(): readonly ObjectInvite[] {
+    const { store, crypto } = this.#options
+    const identity = store.identity()
+    const roots = identity && rootsOf(identity, crypto)
+    if (identity === undefined || roots === undefined) return []
+    return (identity.invites ?? []).flatMap(({ id, expiresMs, item, meshInvite }) => {
+      if (meshInvite === undefined) return []
+      const { pods, services } = lastOf({ crypto, roots }, bytes(item), 'invite')
+      const [podCidrs, serviceCidrs] = [pods.map(({ cidr }) => cidr), services.map(({ cidr }) => cidr)]
+      return [{ object: meshInvite, id, expiresMs, podCidrs, serviceCidrs }]
+    })
+  }
+
+  /**
+   * Takes back one invite that this agent keeps, unless it was used: a Void of a used invite fells its cluster. One whose
+   * token no member accepts any more is only forgotten. Errors: AppError NOT_JOINED, NO_SEAT, SEAT_EXCEEDED; StoreError.
+   */
+  async takeBack(id: string): Promise<void> {
+    const { current, store, crypto, log } = this.#options
+    const { control } = current.required()
+    const identity = store.identity()
+    const kept = identity?.invites?.find((one) => one.id === id)
+    const roots = identity && rootsOf(identity, crypto)
+    if (identity === undefined || kept === undefined || roots === undefined) return
+    const isUsed = usedInvites(control.members.set).has(id as StatementId)
+    if (!isUsed && kept.expiresMs + GRACE_MS > Date.now()) {
+      const seat = seatFor([kept.cluster as ClusterName], ownSeats(identity, control.members, crypto))
+      const { item } = voidBySeat({ crypto, roots }, seat, { target: id as StatementId, keep: [] })
+      await control.sign([item])
+      log.info({ cluster: kept.cluster }, 'took the invite of a deleted MeshInvite back')
+    }
+    await store.changeIdentity((now) => ({
+      ...now,
+      invites: (now.invites ?? []).filter((one) => one.id !== id)
+    }))
   }
 
   /**
@@ -93,6 +160,15 @@ export class Invitations {
       })
     if (close(identity) !== identity) await store.changeIdentity(close)
   }
+}
+
+/** The identity whose latest invite is the one of an object. */
+function withObject(identity: Identity, meshInvite: string): Identity {
+  const { invites = [] } = identity
+  const last = invites.at(-1)
+  return last === undefined
+    ? identity
+    : { ...identity, invites: [...invites.slice(0, -1), { ...last, meshInvite }] }
 }
 
 /**

@@ -90,6 +90,8 @@ interface InviteOptions {
   readonly replaced?: ReplacedCluster | undefined
   /** Prefixes of members that the view does not show, because this cluster translates its addresses. Default: none. */
   readonly alsoHeld?: readonly Held[]
+  /** Prefixes of open invites that other gateways of this cluster keep. Default: none. */
+  readonly reserved?: readonly Held[]
   /** The prefix of the setting balance-cidr. undefined: it is not compared. */
   readonly balancePrefix?: Cidr
 }
@@ -110,7 +112,7 @@ export function invite(request: InviteTerms, options: InviteOptions): Invited {
   const { crypto, identity, nowMs, view, replaced } = options
   const cluster = clusterName(request.cluster)
   const namespaces = namespaceNames(request.namespaces ?? [])
-  const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options)
+  const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options.seats)
   const roots = rootsOf(identity, crypto)
   if (roots === undefined) throw new Error('an agent with a seat knows the roots of its mesh')
   if (cluster !== replaced?.name) refuseTakenName(cluster, view)
@@ -195,8 +197,18 @@ function chosenPrefixes(
   readonly all: readonly Cidr[]
   readonly warnings: readonly string[]
 } {
-  const { cluster, open, within, view, replaced, hostNetworks, around, alsoHeld = [] } = options
-  const held = [...heldByMembers(view, replaced?.name), ...alsoHeld, ...heldByInvites(open)]
+  const {
+    cluster,
+    open,
+    within,
+    view,
+    replaced,
+    hostNetworks,
+    around,
+    alsoHeld = [],
+    reserved = []
+  } = options
+  const held = [...heldByMembers(view, replaced?.name), ...alsoHeld, ...heldByInvites(open), ...reserved]
   const real = {
     podPrefixes: cidrs('real-pod-cidr', request.realPodCidrs ?? []),
     servicePrefixes: cidrs('real-service-cidr', request.realServiceCidrs ?? [])
@@ -254,7 +266,7 @@ export function withoutRedeemedInvites(
 }
 
 /** Returns the first seat that covers all names. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
-function seatFor(names: readonly ClusterName[], { seats }: Pick<InviteOptions, 'seats'>): OwnSeat {
+export function seatFor(names: readonly ClusterName[], seats: readonly OwnSeat[]): OwnSeat {
   const seat = seats.find((one) => names.every((name) => coversName(one.seat, name)))
   if (seat !== undefined) return seat
   if (seats.length === 0) throw noSeat()

@@ -89,7 +89,8 @@ function isOutdated(error: unknown): boolean {
   return hasStatus(error, 404) || hasStatus(error, 409)
 }
 
-function isOfServer(error: unknown): boolean {
+/** Whether a failure is the API server's own, so that other requests fail, too: no answer, too busy (429), no backend (503). */
+export function isOfServer(error: unknown): boolean {
   if (error instanceof AppError) return false
   const isAnswer = error instanceof Error && 'status' in error && error.status !== undefined
   return !isAnswer || hasStatus(error, 429) || hasStatus(error, 503)

@@ -45,6 +45,10 @@ const ROWS = {
     severity: 'warning',
     fix: 'check the rights of the agent to MeshPeers (chart: meshPeers.enabled); it tries again within 60 s'
   },
+  MESH_INVITES: {
+    severity: 'warning',
+    fix: 'check the rights of the agent to MeshInvites and Secrets of its namespace (chart: meshInvites.enabled); it tries again within 30 s'
+  },
   MANAGED_COREDNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every second` },
   SOURCE: {
     severity: 'error',

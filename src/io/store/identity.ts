@@ -118,7 +118,9 @@ const identitySchema = z.strictObject({
         expiresMs: z.number(),
         item,
         /** The cluster key whose place the invited cluster takes, 64 hexadecimal digits. */
-        replaces: statementId.optional()
+        replaces: statementId.optional(),
+        /** The MeshInvite for which it was made: "<namespace>/<uid>". */
+        meshInvite: z.string().max(320).optional()
       })
     )
     .max(1024)
