@@ -58,7 +58,12 @@ const ALLOWED = [
   'patch serviceexports/status.multicluster.x-k8s.io web@shop',
   'delete serviceimports.multicluster.x-k8s.io web@shop',
   'delete meshpeers.rhizome.io east',
-  'patch meshpeers/status.rhizome.io east'
+  'patch meshpeers/status.rhizome.io east',
+  `list meshinvites.rhizome.io @${NAMESPACE}`,
+  `patch meshinvites/status.rhizome.io west@${NAMESPACE}`,
+  // People choose the name. test/lab/gitops.test.ts tests the policy that bounds it.
+  `create secrets west@${NAMESPACE}`,
+  `create events.events.k8s.io @${NAMESPACE}`
 ]
 
 const DENIED = [
@@ -71,8 +76,14 @@ const DENIED = [
   `list secrets @${NAMESPACE}`,
   // The token is mounted: nobody needs to read it from the API.
   `get secrets rhizome-token@${NAMESPACE}`,
-  `create secrets @${NAMESPACE}`,
-  `create secrets other@${NAMESPACE}`,
+  'create secrets @default',
+  `get secrets west@${NAMESPACE}`,
+  `delete secrets west@${NAMESPACE}`,
+  `patch secrets west@${NAMESPACE}`,
+  'list meshinvites.rhizome.io',
+  `create meshinvites.rhizome.io @${NAMESPACE}`,
+  `patch meshinvites.rhizome.io west@${NAMESPACE}`,
+  'create events.events.k8s.io @default',
   `delete secrets rhizome-cluster-key@${NAMESPACE}`,
   'get secrets other@default',
   'list configmaps @kube-system',
@@ -544,7 +555,11 @@ describe('deploy, on a real API server', function () {
         await rules(NAMESPACE),
         [
           ...everywhere,
+          'create events',
           'create leases',
+          'create secrets',
+          'list meshinvites',
+          'patch meshinvites/status',
           'get services rhizome-dns',
           'get,update leases rhizome-speaker',
           'create,get,patch,update secrets rhizome-cluster-key',

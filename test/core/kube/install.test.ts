@@ -29,15 +29,19 @@ describe('installObjects', () => {
     )
   })
 
-  it('bounds the agent by a policy with the account of the namespace asked for, made before the rights', () => {
+  it('bounds the agent by policies with the account of the namespace asked for, made before the rights', () => {
     const objects = install('kubernetes', { namespace: 'mesh' })
-    const policy = objects.find(({ kind }) => kind === 'ValidatingAdmissionPolicy')
-    assert.match(JSON.stringify(policy), /'system:serviceaccount:mesh:rhizome'/)
+    for (const policy of objects.filter(({ kind }) => kind === 'ValidatingAdmissionPolicy'))
+      assert.match(JSON.stringify(policy), /'system:serviceaccount:mesh:rhizome'/)
     const kinds = objects.map(({ kind }) => kind)
     assert.ok(kinds.indexOf('ValidatingAdmissionPolicyBinding') < kinds.indexOf('ClusterRole'))
     assert.deepEqual(
-      objects.filter(isOptional).map(({ kind }) => kind),
-      ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding']
+      objects.filter(isOptional).map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+      ['', 'Binding'].flatMap((kind) =>
+        ['rhizome-secrets', 'rhizome-endpointslices'].map(
+          (name) => `ValidatingAdmissionPolicy${kind} ${name}`
+        )
+      )
     )
   })
 

@@ -55,6 +55,10 @@ app.kubernetes.io/component: {{ eq . "node" | ternary "node" "agent" }}
   (list "webhook-listen" $webhook)
   (list "mcs" (ternary (ternary "on" "imports" .Values.mcs.endpointSlices) "off" .Values.mcs.enabled))
 -}}
+{{- with .Values.mesh.init }}
+{{- if and .cluster (or $.Values.token.value $.Values.token.existingSecret) }}{{ fail "mesh.init.cluster founds a mesh, and token joins one: leave one of the two out" }}{{ end }}
+{{- if .cluster }}{{ $rows = concat $rows (list (list "init" .cluster) (list "init-pod-cidrs" (join "," .podCIDRs)) (list "init-service-cidrs" (join "," .serviceCIDRs))) }}{{ end }}
+{{- end }}
 {{- $settings := .Values.settings -}}
 {{- range $row := $rows }}
 {{- if not (hasKey $settings (index $row 0)) }}
