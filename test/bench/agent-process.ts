@@ -167,7 +167,7 @@ const handlers: Handlers = {
       addresses: control.transport.listenAddresses()
     }))
     for (const { control, spec } of agents) {
-      if (control.ownKeys().length === 0)
+      if (control.own.keys().length === 0)
         await control.publish(basics(spec, control.transport.listenAddresses()))
     }
     return { members, openMs, startMs }

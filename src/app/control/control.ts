@@ -145,9 +145,9 @@ export class Control {
     await this.#runner.idle
   }
 
-  /** Returns the keys that this agent has published and not withdrawn, and those that wait for room. */
-  ownKeys(): readonly string[] {
-    return this.#protocol.ownKeys()
+  /** See Protocol.own. */
+  get own(): Protocol['own'] {
+    return this.#protocol.own
   }
 
   /**

@@ -9,6 +9,7 @@ import type { Protocol } from '../../core/replication/protocol.ts'
 import { createViewBuilder, type ViewInput } from '../../core/view/build-view.ts'
 import type { OwnSide } from '../../core/view/own-side.ts'
 import type { MeshView } from '../../core/view/view.ts'
+import type { Metrics } from '../observe/metrics.ts'
 
 const NO_ADDRESSES: ReadonlySet<Ip> = new Set()
 
@@ -16,6 +17,7 @@ const NO_ADDRESSES: ReadonlySet<Ip> = new Set()
 interface CurrentViewOptions extends Pick<ViewInput, 'self' | 'selfOrigin' | 'members'> {
   readonly protocol: Pick<Protocol, 'origins' | 'records' | 'head' | 'keysSince'>
   readonly crypto: Crypto
+  readonly metrics: Pick<Metrics, 'propagation'>
   readonly meshId: Uint8Array
   /** The multiaddrs of the setting listen. */
   readonly listen: readonly string[]
@@ -41,15 +43,17 @@ export class CurrentView {
 
   /** Call it when records or members have changed. */
   changed(): void {
+    this.#options.metrics.propagation.changed()
     this.#view = undefined
   }
 
   get(): MeshView {
-    const { self, selfOrigin, members, protocol, hostAddresses, ownSide } = this.#options
+    const { self, selfOrigin, members, protocol, hostAddresses, ownSide, metrics } = this.#options
     const addresses = hostAddresses?.() ?? NO_ADDRESSES
     if (addresses !== this.#addresses) this.#view = undefined
     this.#addresses = addresses
     if (this.#view !== undefined) return this.#view
+    metrics.propagation.begin('view')
     const view = this.#builder.build({
       self,
       selfOrigin,
@@ -69,6 +73,7 @@ export class CurrentView {
       keysSince: (origin, version) => (isPosition(version) ? protocol.keysSince(origin, version) : undefined)
     })
     this.#view = ownSide?.view(view) ?? view
+    metrics.propagation.done('view')
     return this.#view
   }
 }

@@ -154,8 +154,12 @@ export class Reconciler {
    */
   async #once(stopping: AbortSignal): Promise<number> {
     this.#isNewer = false
+    const { propagation } = this.#options.metrics
+    propagation.begin('plan')
+    propagation.begin('kernel')
     const desired = this.#options.desired()
     if (desired === undefined) return OBSERVE_INTERVAL_MS
+    propagation.done('plan')
     const started = performance.now()
     const elapsedMs = () => performance.now() - started
     const nowMs = monotonicMs()
@@ -172,6 +176,7 @@ export class Reconciler {
     this.#fault = undefined
     this.#settle(result, desired, elapsedMs())
     if (result.isInterrupted) return 0
+    propagation.done('kernel')
     return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
   }
 

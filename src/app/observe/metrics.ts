@@ -1,8 +1,11 @@
 // The Prometheus metrics of the agent, which /metrics serves (agent/health-http.ts). Each part of the agent sets its
-// own. The number of time series is bounded: no label has a value that a peer chooses, except names of clusters, and
-// each of those needs a certificate of the mesh.
+// own. The number of time series is bounded: no label has a value that a peer chooses, except names of clusters. Each of
+// those needs a certificate of the mesh, and is a DNS label. session/tell-paths.ts bounds their number, and removes the
+// series of clusters that have left.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Health } from './health.ts'
+import { Propagation } from './propagation.ts'
+import { VERSION } from './version.ts'
 
 /** All metrics, and the registry that renders them. */
 export type Metrics = ReturnType<typeof createMetrics>
@@ -12,6 +15,8 @@ export type Metrics = ReturnType<typeof createMetrics>
 // seconds.
 const PASS_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5]
 const QUERY_BUCKETS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2]
+// A change of one service takes milliseconds to the kernel, and that of a whole cluster seconds.
+const PROPAGATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 
 /**
  * Creates the metrics, and those of the Node process (memory, event loop, garbage collection). Each call has a
@@ -27,6 +32,12 @@ export function createMetrics() {
     labelNames: ['code', 'severity'],
     registers
   })
+  new Gauge({
+    name: 'rhizome_build_info',
+    help: 'Always 1; the labels are the versions of meshd and of Node.js',
+    labelNames: ['version', 'nodejs'],
+    registers
+  }).set({ version: VERSION, nodejs: process.versions.node }, 1)
   return {
     registry,
     /**
@@ -114,11 +125,43 @@ export function createMetrics() {
       labelNames: ['cluster'],
       registers
     }),
+    // WireGuard's counters of all gateways of the cluster that have a tunnel with this host (session/tunnel-bytes.ts).
+    tunnelBytes: new Counter({
+      name: 'rhizome_tunnel_bytes_total',
+      help: 'Bytes of WireGuard packets, in from the cluster and out to it',
+      labelNames: ['cluster', 'direction'],
+      registers
+    }),
+    // `path` is direct, tcp or relay.
+    tunnelPath: new Gauge({
+      name: 'rhizome_tunnel_path',
+      help: 'Gateways of the cluster whose tunnel goes by this path: UDP, the control connection, or a relay',
+      labelNames: ['cluster', 'path'],
+      registers
+    }),
     // The largest lag among the agents of the cluster; 0 when this agent holds all that its neighbours have told of.
     lag: new Gauge({
       name: 'rhizome_replica_lag',
       help: 'Operations that other members have announced and this agent does not hold yet',
       labelNames: ['cluster'],
+      registers
+    }),
+    // All times are of this host's monotonic clock, so no clock of another host counts. What a change took from another
+    // host to this one is therefore not in it; `rhizome_replica_lag` shows a backlog there.
+    propagation: new Propagation(
+      new Histogram({
+        name: 'rhizome_propagation_seconds',
+        help: 'Time on this host from a change to a stop: record is from the source to the signed record on disk; view, plan and kernel are from the record, its own or received, to the view, the plan, and the programmed kernel',
+        labelNames: ['stop'],
+        buckets: PROPAGATION_BUCKETS,
+        registers
+      })
+    ),
+    // `quota` is keys or bytes: what all other members accept of one cluster (core/replication/limits.ts).
+    quotaUsed: new Gauge({
+      name: 'rhizome_quota_used_ratio',
+      help: 'Part of what the mesh accepts of the records of this agent that they use; above 1, records are left out',
+      labelNames: ['quota'],
       registers
     }),
     // `path` has the name of a path, `direction` is `in` or `out`, and `result` one of the eight fates of a datagram

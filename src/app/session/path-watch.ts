@@ -23,7 +23,8 @@ import { gatewayChoice } from './gateway-choice.ts'
 import { TunnelPaths } from '../paths/tunnel-paths.ts'
 import { NodePaths } from './node-paths.ts'
 import { pathPeers, relaysOf } from './path-peers.ts'
-import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
+import { PathCounts } from './path-counts.ts'
+import { clearPathFaults, tellPathFaults } from './tell-paths.ts'
 
 // A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
 // often enough.
@@ -71,6 +72,7 @@ export class PathWatch {
   readonly #options: PathWatchOptions
   readonly #obstacles: Obstacles
   readonly #dropped: DroppedPackets
+  readonly #counts: PathCounts
   readonly #loop: Loop
   readonly #stopping = new AbortController()
   #withdrawn: ReadonlySet<ClusterName> = new Set()
@@ -80,6 +82,7 @@ export class PathWatch {
     const { host, settings, health } = options
     this.#options = options
     this.#dropped = new DroppedPackets(options)
+    this.#counts = new PathCounts(options.metrics)
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
     this.node = new NodePaths({
       origin: options.control.origin,
@@ -163,6 +166,7 @@ export class PathWatch {
     await this.#loop.stop()
     clearPathFaults(this.#options.health)
     this.ways.stop()
+    this.#counts.stop()
     this.#obstacles.stop()
     this.#dropped.stop()
   }
@@ -172,8 +176,7 @@ export class PathWatch {
    * until the next tick succeeds.
    */
   async #tick(signal: AbortSignal): Promise<void> {
-    const { host, settings, metrics, health, control, networks, probe, beforeTick, isAdmitted } =
-      this.#options
+    const { host, settings, health, control, networks, probe, beforeTick, isAdmitted } = this.#options
     const { tunnels } = this
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(STATS_DEADLINE_MS)])
     const stats = (await host?.peerStats(deadline).catch(() => undefined)) ?? []
@@ -194,7 +197,7 @@ export class PathWatch {
       answers: (origin) => tunnels.answers(origin)
     })
     this.node.tick(view, nowMs)
-    countPaths(metrics, { view, control, tunnels })
+    this.#counts.tell({ view, control, tunnels, ways: this.ways })
     networks.judge(view)
     this.#chooseGateways(view)
     health.clear('WATCH_FAILED')

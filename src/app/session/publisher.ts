@@ -31,6 +31,8 @@ interface PublisherOptions {
   readonly namespaces: () => readonly string[]
   /** Called with the namespaces of the source whose services are left out, each once, in no order. */
   readonly onLeftOut: (namespaces: readonly string[]) => void
+  /** Called when the catalogue is on disk, with the milliseconds since it was told. */
+  readonly onRecorded?: (ms: number) => void
   /**
    * Called with the error of a publication that failed. `undefined`: the fault is over. Called after each
    * publication.
@@ -180,6 +182,7 @@ export class Publisher {
     const spoken = this.#spoken
     if (spoken === undefined || this.#withdrawing) return
     const before = this.#published
+    const toldMs = monotonicMs()
     this.#published = spoken
     const changed = this.#allowed(this.#outbox.take(), spoken)
     const { podPrefixes, servicePrefixes } = this.#options.prefixes()
@@ -191,7 +194,10 @@ export class Publisher {
           : this.#all(cluster, spoken),
       // After a failure `#published` is undefined until the whole catalogue is asked for: a publication that was asked
       // for before has changes only.
-      onStored: () => (this.#failed &&= this.#published === undefined),
+      onStored: () => {
+        this.#failed &&= this.#published === undefined
+        this.#options.onRecorded?.(monotonicMs() - toldMs)
+      },
       // It is not known what has been stored.
       onFailed: () => {
         this.#failed = true

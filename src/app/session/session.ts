@@ -313,14 +313,15 @@ export class Session {
   }
 
   #newPublisher(): Publisher {
-    const { health } = this.#options
+    const { health, metrics } = this.#options
     return new Publisher({
       publish: (changes) => this.control.publish(outward(changes, this.membership.translation)),
-      ownKeys: () => this.control.ownKeys(),
+      ownKeys: () => this.control.own.keys(),
       prefixes: () => this.membership,
       namespaces: () => this.control.members.settlement().get(this.membership.cluster)?.namespaces ?? [],
       onLeftOut: (namespaces) => setNotGranted(health, namespaces),
-      onFault: (error) => tellPublishingFault(health, error)
+      onFault: (error) => tellPublishingFault(health, error),
+      onRecorded: (ms) => metrics.propagation.recorded(ms)
     })
   }
 

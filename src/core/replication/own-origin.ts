@@ -60,6 +60,11 @@ export class OwnOrigin {
     this.#records = this.#recordsOf(this.#replica)
   }
 
+  /** See OwnRecords.used. */
+  used(): ReturnType<OwnRecords['used']> {
+    return this.#records.used()
+  }
+
   /** All keys that are published, will be published with a later tick, or wait for room. */
   keys(): readonly string[] {
     return [...new Set([...this.#replica.records.keys(), ...this.#records.keys()])]

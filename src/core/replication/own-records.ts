@@ -85,6 +85,11 @@ export class OwnRecords {
     return [...this.#shares.values()].flatMap(({ sizes }) => [...sizes.keys()])
   }
 
+  /** Which part of the limits the wanted values use, published or not; above 1 some are left out. */
+  used(): { readonly keys: number; readonly bytes: number } {
+    return { keys: this.#keys / this.#keysMax, bytes: this.#bytes / this.#bytesMax }
+  }
+
   /** Returns the changes to write, at most one for each key. */
   apply(changes: readonly ValueChange[]): readonly Change[] {
     const writes = new Map<string, Uint8Array | undefined>()

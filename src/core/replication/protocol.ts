@@ -161,9 +161,9 @@ export class Protocol {
     return this.#outbox.take()
   }
 
-  /** Keys of this agent that are published, will be published with a later tick, or wait for room. */
-  ownKeys(): readonly string[] {
-    return this.#own.keys()
+  /** The keys of this agent that are published or wait for a tick or room, and which part of the limits they use. */
+  get own(): Pick<OwnOrigin, 'keys' | 'used'> {
+    return this.#own
   }
 
   /**
