@@ -6,6 +6,7 @@ import type { Command } from 'commander'
 import type { HealthReport, Problem, StatusAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { problemPlace } from '../../core/catalog/problem-place.ts'
+import { parseSeconds } from '../meshd/arguments.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from '../meshd/context.ts'
 import { prefixesText } from '../meshd/real-prefixes.ts'
 import { badArgument, CliError } from '../output/errors.ts'
@@ -17,8 +18,11 @@ import { count, formatDuration, formatTime } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 interface Options extends WatchOption {
-  /** True: return only when the agent is in a mesh without errors. */
-  readonly wait?: boolean
+  /**
+   * Return only when the agent is in a mesh without errors, at the latest after these seconds. `true`: the flag has no
+   * value.
+   */
+  readonly wait?: number | true
 }
 
 // The longest time of --wait without --timeout.
@@ -38,19 +42,20 @@ export function addStatus(program: Command): void {
         'when there are faults: a script reads .health and .source.problems of --json, or uses --wait.'
     )
     .option(
-      '--wait',
-      `wait until this agent is in a mesh without errors, at most ${WAIT_SECONDS} s or the time of --timeout`
+      '--wait [time]',
+      `wait until this agent is in a mesh without errors, at most this time, as in 30s or 5m (default: that of --timeout, or ${WAIT_SECONDS}s)`,
+      (text) => parseSeconds('--wait', text)
     )
     .action(async (options: Options) => {
       const context = contextOf(command)
-      if (options.wait === true && options.watch !== undefined) {
+      if (options.wait !== undefined && options.watch !== undefined) {
         throw badArgument(
           '--wait',
           'it cannot be combined with --watch, which runs until Ctrl-C',
           'use --wait alone, and then `meshctl status --watch`'
         )
       }
-      if (options.wait === true) await waitUntilWell(context)
+      if (options.wait !== undefined) await waitUntilWell(context, options.wait)
       await showView(context, options, {
         fetch: (signal) => readStatus(context, signal),
         render: (status) => renderStatus(status, context)
@@ -59,10 +64,7 @@ export function addStatus(program: Command): void {
   addWatch(command)
   addExamples(command, [
     ['Show this agent and its faults', 'meshctl status'],
-    [
-      'Wait until this agent is in a mesh and has no fault but warnings',
-      'meshctl status --wait --timeout 2m'
-    ],
+    ['Wait until this agent is in a mesh and has no fault but warnings', 'meshctl status --wait=2m'],
     [
       'The worst fault as one line, for a script',
       "meshctl status --json | jq -r '.health.faults[0].message // empty'"
@@ -76,8 +78,8 @@ export function addStatus(program: Command): void {
  * meshd may be starting. Errors at the deadline: CliError TIMEOUT with the last problem, or the error of the last
  * request, such as AGENT_UNREACHABLE.
  */
-async function waitUntilWell(context: Context): Promise<void> {
-  const waitMs = context.timeoutMs ?? WAIT_SECONDS * 1000
+async function waitUntilWell(context: Context, wait: number | true): Promise<void> {
+  const waitMs = wait === true ? (context.timeoutMs ?? WAIT_SECONDS * 1000) : wait * 1000
   const deadlineMs = performance.now() + waitMs
   const done = isData(context.format)
     ? () => undefined
@@ -97,7 +99,7 @@ async function waitUntilWell(context: Context): Promise<void> {
         throw new CliError(
           'TIMEOUT',
           `--wait ended after ${formatDuration(waitMs / 1000)}: ${wrong}`,
-          '`meshctl status` shows every fault with its fix; wait longer with --timeout'
+          '`meshctl status` shows every fault with its fix; wait longer with --wait=10m'
         )
       }
       await sleep(WAIT_LOOK_MS)

@@ -147,6 +147,38 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     assert.ok(asked >= 3)
   })
 
+  it('status --wait=<time> ends at that time, and not at that of --timeout; a wrong time is refused', async () => {
+    fake.answer('/v1/status', { ...samples.STATUS, health: samples.ILL })
+    const late = await cli('status', '--wait=1s', '--timeout', '1m')
+    assert.equal(late.code, 6, late.stderr)
+    assert.match(late.stderr, /error: --wait ended after 1s: .*\n {2}fix: .* wait longer with --wait=10m/)
+    fake.answer('/v1/status', samples.STATUS)
+    assert.equal((await cli('status', '--wait', '5m')).code, 0)
+    const asked = fake.requests.length
+    for (const wrong of ['--wait=0s', '--wait=5', '--wait=soon']) {
+      const { code, stderr } = await cli('status', wrong)
+      assert.equal(code, 2)
+      assert.match(
+        stderr,
+        /^error: --wait: ".*" is not a time above zero\n {2}fix: (?:add a unit|use a time)/
+      )
+    }
+    assert.equal(fake.requests.length, asked)
+  })
+
+  it('every list takes --no-headers', async () => {
+    fake.answer('/v1/routes', samples.ROUTES)
+    fake.answer('/v1/events', samples.EVENTS)
+    fake.answer('/v1/dns', samples.ZONES)
+    fake.answer('/v1/doctor', samples.DOCTOR)
+    for (const list of ['routes', 'events', 'dns', 'doctor', 'drift']) {
+      const { code, stdout } = await cli(list, '--no-headers')
+      assert.ok(code === 0 || code === 1, list)
+      assert.match(stdout, /\w {3,}\w/, `${list} has rows`)
+      assert.doesNotMatch(stdout, /^[A-Z]{3,} +[A-Z]{3,}/m, `${list} has titles`)
+    }
+  })
+
   it('status --wait and --watch together are refused: one ends, the other does not', async () => {
     const asked = fake.requests.length
     const { code, stdout, stderr } = await cli('status', '--wait', '-w')
