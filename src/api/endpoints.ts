@@ -14,6 +14,7 @@ import type {
 } from './answers.ts'
 import type { DoctorAnswer, PingAnswer, WhyAnswer } from './diagnosis-answers.ts'
 import type { HandOverAnswer } from './hand-over-answer.ts'
+import type { SupportAnswer } from './support-answer.ts'
 import type {
   BackupAnswer,
   CancelledAnswer,
@@ -82,6 +83,7 @@ export const ENDPOINTS = {
   rootExported: post<Sent['rootExported'], DoneAnswer>('/v1/root/exported'),
   rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
   rootForget: post<Sent['rootForget'], DoneAnswer>('/v1/root/forget'),
+  support: get<Sent['support'], SupportAnswer>('/v1/support'),
   handOver: get<Sent['handOver'], HandOverAnswer>('/v1/hand-over'),
   drain: post<Sent['drain'], HandOverAnswer>('/v1/drain'),
   undrain: post<Sent['undrain'], HandOverAnswer>('/v1/undrain'),

@@ -161,6 +161,7 @@ const SCHEMAS = {
   rootImport: z.strictObject(rootFields).readonly(),
   /** `force`: also when fewer than all root keys of this agent are in files, but as many as must sign. */
   rootForget: z.strictObject({ force: z.boolean().default(false) }).readonly(),
+  support: NOTHING,
   handOver: NOTHING,
   /** `force`: also when no other gateway of the cluster lives. */
   drain: z.strictObject({ force: z.boolean().default(false) }).readonly(),

@@ -9,6 +9,7 @@ import { explain } from './observe/errors.ts'
 import { EXIT, EXIT_MEANINGS } from './agent/exit-codes.ts'
 import { installLastResort } from './agent/last-resort.ts'
 import { createLog } from './observe/log.ts'
+import { LogRing } from './observe/log-ring.ts'
 import { textOfListen } from './settings/listen-address.ts'
 import { misspeltEnvironment } from './settings/misspelt.ts'
 import { envOf, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
@@ -89,7 +90,8 @@ function usageText(text: string): string {
 
 /** Runs the agent until a signal arrives. Ends the process itself. */
 async function run(settings: Settings): Promise<void> {
-  const log = createLog(settings)
+  const lines = new LogRing()
+  const log = createLog(settings, lines)
   installLastResort(log)
   log.info(
     {
@@ -120,7 +122,7 @@ async function run(settings: Settings): Promise<void> {
       asked.resolve()
     })
   }
-  const agent = await startAgent(settings, log)
+  const agent = await startAgent(settings, log, lines)
   await asked.promise
   await agent.stop()
   process.exit(EXIT.ok) // all parts are closed; timers of libraries could still keep the process alive

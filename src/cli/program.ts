@@ -3,6 +3,7 @@
 import { Command } from 'commander'
 import { addAdmin } from './commands/admin.ts'
 import { addBackup } from './commands/backup.ts'
+import { addBundle } from './commands/bundle.ts'
 import { addCert } from './commands/cert.ts'
 import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
@@ -92,6 +93,7 @@ export function createProgram(): Command {
   addDoctor(program)
   addDrift(program)
   addEvents(program)
+  addBundle(program)
   addPlan(program)
   program.commandsGroup('Other:')
   addVersion(program)

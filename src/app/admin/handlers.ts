@@ -6,6 +6,8 @@ import type { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { KeySuccession } from '../enrolment/key-succession.ts'
 import type { Log } from '../observe/log.ts'
+import type { LogRing } from '../observe/log-ring.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import type { AgentState } from './agent-state.ts'
 import { backupRoutes } from './routes/backup.ts'
@@ -25,6 +27,7 @@ import { planRoute } from './routes/plan.ts'
 import { routesRoute } from './routes/routes.ts'
 import { servicesRoute } from './routes/services.ts'
 import { statusRoute } from './routes/status.ts'
+import { supportRoute } from './routes/support.ts'
 import { administrationRoutes } from './routes/administration.ts'
 import { trustRoute } from './routes/trust.ts'
 import { whyRoute } from './routes/why.ts'
@@ -49,6 +52,8 @@ interface HandlerParts {
   readonly store: Pick<Store, 'identity'>
   readonly crypto: Crypto
   readonly log: Log
+  readonly lines: LogRing
+  readonly metrics: Metrics
   /** Updates the registry of health now, so that the answer of `status` is not up to a second old. */
   readonly look: () => void
 }
@@ -74,6 +79,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     leave: leaveRoute(parts),
     ...backupRoutes({ ...parts, createBackup: (request) => createBackup(parts, request) }),
     trust: trustRoute(parts),
+    support: supportRoute(parts),
     ...administrationRoutes(parts),
     ...drainRoutes(state),
     keyRotate: keyRotateRoute(state),

@@ -37,6 +37,7 @@ import { NodeIdentity } from '../identity/node-identity.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
+import { LogRing } from '../observe/log-ring.ts'
 import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import { CurrentSession } from '../session/current-session.ts'
 import { siteFacts } from '../session/site-speaker.ts'
@@ -59,12 +60,12 @@ export interface Agent {
 /**
  * Starts the agent, and resolves when it runs, in a mesh or not. The source may still wait for an API server then.
  * Errors: of store, data plane, source, transport and sockets, each with a code and a fix. All parts that had started
- * are then stopped.
+ * are then stopped. `lines`: the latest lines of the log.
  */
-export async function startAgent(settings: Settings, log: Log): Promise<Agent> {
+export async function startAgent(settings: Settings, log: Log, lines = new LogRing()): Promise<Agent> {
   const shutdown = new Shutdown(log)
   try {
-    await start(settings, log, shutdown)
+    await start({ settings, log, lines }, shutdown)
   } catch (error) {
     await shutdown.run()
     throw error
@@ -76,11 +77,12 @@ export async function startAgent(settings: Settings, log: Log): Promise<Agent> {
  * The order of the start. Each part registers how it ends before the next one starts, so that a failure in between
  * stops what runs.
  */
-async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<void> {
+async function start(given: Given, shutdown: Shutdown): Promise<void> {
+  const { settings, log } = given
   const startedMs = monotonicMs()
   // The socket is claimed first: another agent that answers on it may own the state folder and the device.
   await claimSocket(settings.socket)
-  const foundation = await openFoundation(settings, log, shutdown)
+  const foundation = await openFoundation(given, shutdown)
   const cluster = await openCluster(foundation, shutdown)
   const dataPlane = await startDataPlane(foundation)
   shutdown.add('host', () => dataPlane.host?.stop())
@@ -103,10 +105,15 @@ async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<
   if (!isMember) parts.toldToJoin.start()
 }
 
-/** The parts that need no other part. */
-interface Foundation {
+/** What main.ts has made before the agent. */
+interface Given {
   readonly settings: Settings
   readonly log: Log
+  readonly lines: LogRing
+}
+
+/** The parts that need no other part. */
+interface Foundation extends Given {
   readonly health: Health
   readonly metrics: Metrics
   readonly crypto: Crypto
@@ -118,7 +125,8 @@ interface Foundation {
 }
 
 /** Opens the store, which takes the lock of the state folder, and makes the identity at the first start. Errors: StoreError. */
-async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown): Promise<Foundation> {
+async function openFoundation(given: Given, shutdown: Shutdown): Promise<Foundation> {
+  const { settings, log } = given
   const crypto = createCrypto()
   const store = await openStore({ folder: settings['state-dir'], now: Date.now })
   shutdown.add('store', () => store.close())
@@ -127,8 +135,7 @@ async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown):
   for (const warning of [...store.warnings, ...(file.warning === undefined ? [] : [file.warning])])
     log.warn(warning)
   return {
-    settings,
-    log,
+    ...given,
     health: new Health({ log, now: Date.now }),
     metrics: createMetrics(),
     crypto,

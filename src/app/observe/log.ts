@@ -4,6 +4,7 @@
 // each line, or text for people.
 import pino from 'pino'
 import type { Settings } from '../settings/settings.ts'
+import type { LogRing } from './log-ring.ts'
 
 /** The logger that all parts of the agent share. */
 export type Log = pino.Logger
@@ -24,8 +25,14 @@ const SECRET_FIELDS = [
 // The bytes of lines that are kept while standard error takes none; further lines are dropped.
 const UNWRITTEN_BYTES_MAX = 1 << 20
 
-/** Creates the logger. Errors of standard error never reach the caller: see below. */
-export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>): Log {
+/**
+ * Creates the logger. Errors of standard error never reach the caller: see below. `ring` gets each line, too, as JSON in
+ * every format.
+ */
+export function createLog(
+  settings: Pick<Settings, 'log-level' | 'log-format'>,
+  ring?: Pick<LogRing, 'write'>
+): Log {
   const options: pino.LoggerOptions = {
     level: settings['log-level'],
     base: null,
@@ -40,7 +47,14 @@ export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>):
   destination.on('error', () => undefined)
   const wanted = settings['log-format']
   const asText = wanted === 'auto' ? process.stderr.isTTY : wanted === 'text'
-  return asText ? pino(options, textTo(destination)) : pino(options, destination)
+  const shown = asText ? textTo(destination) : destination
+  if (ring === undefined) return pino(options, shown)
+  return pino(options, {
+    write(line: string) {
+      ring.write(line)
+      shown.write(line)
+    }
+  })
 }
 
 /**

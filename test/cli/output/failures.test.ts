@@ -230,7 +230,7 @@ describe('meshctl failures', () => {
 })
 
 const COMMANDS =
-  'init invite join leave trust admin root backup remove revoke restore decide grant key cert drain undrain install uninstall status peers services routes dns why ping verify doctor drift events plan version completion'.split(
+  'init invite join leave trust admin root backup remove revoke restore decide grant key cert drain undrain install uninstall status peers services routes dns why ping verify doctor drift events bundle plan version completion'.split(
     ' '
   )
 
