@@ -23,7 +23,9 @@ import { OPENSHIFT_DEFINITIONS } from './support/openshift.ts'
 
 const CHART = 'deploy/chart/rhizome'
 const OPENSHIFT = [`--values=${CHART}/values-openshift.yaml`]
-const EVERYTHING = ['--set=webhook.enabled=true,podDisruptionBudget.enabled=true,token.value=rzm2_x']
+const EVERYTHING = [
+  '--set=webhook.enabled=true,podDisruptionBudget.enabled=true,token.value=rzm2_x,metrics.dashboard.enabled=true'
+]
 const NAMESPACE = 'rhizome-system'
 const TOKEN = makeToken()
 const MESH = { zones: ['cluster.east', 'cluster.all'], servers: ['10.96.0.53'] }
@@ -230,6 +232,25 @@ describe('deploy, on a real API server', function () {
         const rendered = objectsOf(helmTemplate(helm, ['--set=namespace.create=true', ...values], 'mesh'))
         assert.deepEqual(comparable(objectsOf(stdout)), comparable(rendered), flags.join(' '))
       }
+    })
+
+    it('has alerts and a dashboard only where they are asked for, with the templates of Prometheus as they are', () => {
+      const none = objectsOf(helmTemplate(helm, []))
+      assert.ok(
+        !none.some(({ kind, metadata }) => kind === 'PrometheusRule' || /dashboard/.test(metadata.name))
+      )
+      const runbooks = 'https://runbooks.example/mesh.md'
+      const set = `--set=metrics.rules.enabled=true,metrics.dashboard.enabled=true,metrics.rules.runbooks=${runbooks}`
+      const objects = objectsOf(helmTemplate(helm, [set, '--set=metrics.rules.labels.release=main']))
+      const rule = objects.find(({ kind }) => kind === 'PrometheusRule')
+      assert.equal(rule?.metadata.labels?.['release'], 'main')
+      const text = JSON.stringify(rule)
+      assert.match(text, /"summary":"[^"]*\{\{ \$labels\.cluster \}\}/)
+      assert.ok(text.includes(`"runbook_url":"${runbooks}#rhizomeclusterdown"`))
+      const dashboard = objects.find(({ metadata }) => metadata.name === 'rhizome-dashboard') as
+        { readonly data?: Readonly<Record<string, string>> } | undefined
+      const file = readFileSync(`${CHART}/files/monitoring/dashboard.json`, 'utf8')
+      assert.deepEqual(JSON.parse(dashboard?.data?.['rhizome.json'] ?? ''), JSON.parse(file))
     })
 
     it('has hooks that are accepted, too, and that ask for no privilege', () => {
