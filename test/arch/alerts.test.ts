@@ -1,5 +1,5 @@
 // The alerts and the dashboard of the chart name only metrics and labels that the agent has, and each alert has a runbook.
-// `promtool` checks the rules too where it is installed (Debian: prometheus); PROMTOOL names another path.
+// With PROMTOOL=<path of promtool> (Debian: prometheus) that checks the rules and the metrics, too.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -7,7 +7,7 @@ import { parse } from 'yaml'
 import { createMetrics } from '../../src/app/observe/metrics.ts'
 
 const FOLDER = 'deploy/chart/rhizome/files/monitoring'
-const PROMTOOL = process.env['PROMTOOL'] ?? 'promtool'
+const PROMTOOL = process.env['PROMTOOL']
 
 interface Alert {
   readonly alert: string
@@ -106,19 +106,19 @@ describe('the alerts and the dashboard', () => {
     }
   })
 
-  it('pass promtool, and so does /metrics of an agent', async function () {
-    if (spawnSync(PROMTOOL, ['--version']).error !== undefined) return this.skip()
-    execFileSync(PROMTOOL, ['check', 'rules', `${FOLDER}/alerts.yaml`], { stdio: 'pipe' })
-    const { registry } = createMetrics()
-    const lines = (await registry.metrics()).split('\n')
-    // Those of Node.js are of prom-client, and have names that promtool warns of.
-    const own = lines.filter((line) => /^(# (HELP|TYPE) )?rhizome_/.test(line)).join('\n')
-    const { stdout, stderr, status } = spawnSync(PROMTOOL, ['check', 'metrics'], {
-      input: `${own}\n`,
-      encoding: 'utf8'
+  if (PROMTOOL !== undefined)
+    it('pass promtool, and so does /metrics of an agent', async () => {
+      execFileSync(PROMTOOL, ['check', 'rules', `${FOLDER}/alerts.yaml`], { stdio: 'pipe' })
+      const { registry } = createMetrics()
+      const lines = (await registry.metrics()).split('\n')
+      // Those of Node.js are of prom-client, and have names that promtool warns of.
+      const own = lines.filter((line) => /^(# (HELP|TYPE) )?rhizome_/.test(line)).join('\n')
+      const { stdout, stderr, status } = spawnSync(PROMTOOL, ['check', 'metrics'], {
+        input: `${own}\n`,
+        encoding: 'utf8'
+      })
+      assert.equal(status, 0, stdout + stderr)
     })
-    assert.equal(status, 0, stdout + stderr)
-  })
 
   it('are in no manifest unless they are asked for', () => {
     assert.ok(existsSync('deploy/chart/rhizome/templates/monitoring.yaml'))

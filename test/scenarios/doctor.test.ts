@@ -1,8 +1,12 @@
 // `meshctl doctor` on real hosts: before a mesh, in a healthy one, and with faults that are set one by one.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { DoctorAnswer, FindingRow } from '../../src/api/diagnosis-answers.ts'
 import { eventually } from '../eventually.ts'
-import { inStep, peer, raise, reaches, unite } from './harness.ts'
+import { inStep, peer, raise, ROOT, reaches, status, unite } from './harness.ts'
 
 describe('meshctl doctor', function () {
   const { site } = raise('doctor', ['west', 'east'])
@@ -47,6 +51,26 @@ describe('meshctl doctor', function () {
     const checks = new Set((await doctor()).findings.map(({ check }) => check))
     for (const check of ['data-plane', 'drift', 'disk', 'tunnel', 'control', 'dns', 'upstream-dns'])
       assert.ok(checks.has(check), check)
+  })
+
+  it('is in a bundle with the state of the real kernel, which has no private key', async () => {
+    const { device = '' } = (await status(west())).dataplane
+    const { stdout: key } = await exec('wg', 'show', device, 'private-key')
+    assert.match(key, /^[\w+/]{43}=$/m)
+    const file = join(tmpdir(), `rhizome-bundle-${process.pid}.tar.gz`)
+    try {
+      // In the network namespace of the agent, as on its host: meshctl asks the kernel itself.
+      const { stdout } = await exec(join(ROOT, 'bin/meshctl'), '--socket', west().socket, 'bundle', file)
+      assert.match(stdout, /^Wrote /)
+      const text = execFileSync('tar', ['-xzOf', file], { encoding: 'utf8', maxBuffer: 64 << 20 })
+      assert.ok(!text.includes(key.trim()))
+      assert.match(text, /^\$ wg show \S+ allowed-ips\n[\w+/]{43}=\t10\./m)
+      assert.match(text, /^table inet rhizome-filter \{$/m)
+      assert.match(text, /^rhizome_tunnel_path\{cluster="east",path="direct"\} 1$/m)
+      assert.match(text, /^rhizome_propagation_seconds_count\{stop="kernel"\} [1-9]/m)
+    } finally {
+      rmSync(file, { force: true })
+    }
   })
 
   const cases: readonly {
