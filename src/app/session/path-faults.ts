@@ -11,6 +11,7 @@ import type { FaultText } from '../observe/health.ts'
 import { carriedFaults } from '../paths/path-faults.ts'
 import type { PathNow } from '../paths/path-text.ts'
 import { gatewaysOf } from '../../core/host/nodes.ts'
+import { clone, OWN_CLONE, sharedKeys } from './clone-faults.ts'
 import { carriedCause, noPodsFault, ownGatewaysFault, type OfNode } from './node-faults.ts'
 import { answersProbes, type Tunnel } from './tunnels.ts'
 
@@ -334,35 +335,6 @@ const RECORDS_NOT_TAKEN: NamedFault = {
   message:
     'no neighbour has taken the latest records of this cluster: others see its services and endpoints as they were',
   fix: 'run `meshctl status` on a neighbour and read its log for records of this agent that it refuses; upgrade the older of the two agents'
-}
-
-const OWN_CLONE = clone('this agent', undefined)
-
-/** The fault of an identity that two agents use. `origin` undefined: that of this agent. */
-function clone(who: string, origin: Origin | undefined): NamedFault {
-  return {
-    subject: origin ?? 'self',
-    severity: 'error',
-    message: `two agents use the identity of ${who}: its state folder was copied, or a virtual machine was cloned`,
-    fix: 'stop one of them, empty its state-dir, and let it join with an invite of its own'
-  }
-}
-
-/** One fault for each tunnel key that several agents have proved. */
-function sharedKeys(
-  members: readonly { readonly cluster: ClusterView; readonly agent: AgentView }[]
-): readonly NamedFault[] {
-  const shared = members.filter(({ agent }) => agent.clones !== undefined)
-  const byKey = Map.groupBy(shared, ({ agent }) => agent.agent.wireguardKey)
-  return [...byKey].map(([key, holders]) => {
-    const who = holders.map(({ cluster, agent }) => `${agent.agent.node} of cluster ${cluster.name}`)
-    return {
-      subject: key,
-      severity: 'error',
-      message: `${who.join(' and ')} have one tunnel key, so each host sends the traffic of both to one of them: a state folder was copied, or a key was stolen`,
-      fix: 'stop the agent that has the copy, empty its state-dir, and let it join with an invite of its own'
-    }
-  })
 }
 
 /** The fault of a refused handshake, unless there is a control connection by now. */
