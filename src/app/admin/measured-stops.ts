@@ -66,13 +66,13 @@ function connectionStop(where: string, tried: Tried): StopRow {
       return fault(
         'connection',
         `a TCP connection from this host to ${where} was refused`,
-        'no program listens at the endpoint, or its cluster does not let this one in (settings reach and reach-clusters there)'
+        'no program listens at the port of the endpoint: check targetPort of the Service, and that the program listens at the address of its pod and not at 127.0.0.1 only; or its cluster does not let this one in (settings reach and reach-clusters there)'
       )
     case 'silent':
       return fault(
         'connection',
         `a TCP connection from this host to ${where} was not answered within ${CONNECT_MS / 1000} s`,
-        'packets are lost behind the tunnel: look for a NetworkPolicy or a firewall at the endpoint, and run `meshctl why` in its cluster for the way back'
+        'packets are lost behind the tunnel: check that the pod of the endpoint runs, look for a NetworkPolicy or a firewall at the endpoint, and run `meshctl why` in its cluster for the way back'
       )
     case 'failed':
       return fault('connection', `a TCP connection from this host to ${where} failed: ${tried.code}`)

@@ -206,7 +206,7 @@ function overlapFault(
     fix: takesAll
       ? `remove or renumber that network or route of this host (\`ip route show ${prefix}\`, \`ip address\`), or give ${cluster} another prefix: nothing of it is reached from here`
       : hasAddress
-        ? `give ${cluster} a prefix that no host of the mesh uses: \`meshctl leave\` there, then a new invite with other CIDRs`
+        ? `remove that address from the host that has it (\`ip address\` shows its device) if it is there by mistake, or give ${cluster} a prefix that no host of the mesh uses: \`meshctl leave\` there, then a new invite with other CIDRs`
         : `renumber that network, or give ${cluster} another prefix; until then its addresses in that network are not reached from here`
   }
 }

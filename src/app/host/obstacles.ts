@@ -25,6 +25,7 @@ const OBSTACLE_CODES = [
   'PORT_DROPPED',
   'PORT_REDIRECTED',
   'ROUTED_ELSEWHERE',
+  'SERVICES_DROPPED',
   'SOURCE_TRANSLATED',
   'SOURCE_OUTSIDE',
   'SERVICES_CLASH'
@@ -48,6 +49,8 @@ interface ObstacleFacts {
   readonly view: MeshView
   /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>
+  /** Whether a tunnel goes over TCP or a relay, so that UDP may be blocked; left out: none does. */
+  readonly isAnyCarried?: boolean
   readonly surroundings: Surroundings
   readonly nodeAddress: Ip | undefined
 }
@@ -89,11 +92,13 @@ export class Obstacles {
     if (host === undefined) return
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(LOOK_DEADLINE_MS)])
     const outer = { ...outerPoints(facts), ports: outerPorts }
-    const question = { far: farPoints(facts), pod: podOf(facts), probePort, outer }
+    const services = servicePoints(facts)
+    const question = { far: farPoints(facts), services, pod: podOf(facts), probePort, outer }
     const found = await host.obstacles(question, deadline).catch(() => undefined)
     if (found === undefined || signal.aborted) return
-    // A host that only dials needs no open port, so a closed one is told while a cluster is down only.
-    const told = found.filter(({ kind }) => (kind !== 'port' && kind !== 'egress') || facts.down.size > 0)
+    // A host that only dials needs no open port, so a closed one is told only while a tunnel does not go by UDP.
+    const isBlocked = facts.down.size > 0 || facts.isAnyCarried === true
+    const told = found.filter(({ kind }) => (kind !== 'port' && kind !== 'egress') || isBlocked)
     const faults = told.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
     for (const code of OBSTACLE_CODES)
       if (code !== 'SERVICES_CLASH')
@@ -126,6 +131,20 @@ export function farPoints({
         const ip = all.find((each) => familyOf(each) === family && !isKept(each))
         return ip === undefined ? [] : [{ cluster: name, ip }]
       })
+    })
+}
+
+/** The address of one service of each other cluster and family that is up: rules that take its packets take those of all. */
+function servicePoints({
+  view,
+  down
+}: Pick<ObstacleFacts, 'view' | 'down'>): readonly { cluster: string; ip: Ip }[] {
+  return [...view.clusters.values()]
+    .filter(({ name }) => name !== view.self && !down.has(name))
+    .flatMap(({ name, services }) => {
+      const all = services.values().flatMap(({ service }) => service.clusterIps ?? [])
+      const ofFamily = Map.groupBy(all, familyOf)
+      return [...ofFamily.values()].flatMap(([ip]) => (ip === undefined ? [] : [{ cluster: name, ip }]))
     })
 }
 
@@ -201,20 +220,13 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
     case 'egress':
     case 'redirect':
       return outerPortFault(kind, subject, by)
+    case 'service':
+    case 'untracked':
+      return serviceFault(kind, subject, by)
     case 'rule':
-      return {
-        code: 'ROUTED_ELSEWHERE',
-        severity: 'critical',
-        message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
-        fix: 'move that rule behind 5142 (`ip rule`), or exclude the prefixes of the mesh in that VPN; the rule of meshd has the preference 5142'
-      }
+    case 'policy':
     case 'table':
-      return {
-        code: 'ROUTED_ELSEWHERE',
-        severity: 'error',
-        message: `another program has put a route into the routing table of this agent, and packets to ${subject} follow it: ${by}`,
-        fix: `find the program that adds it, or delete it: ip route delete ${by.replace(' in table ', ' table ')}`
-      }
+      return routeFault(kind, subject, by)
     case 'translation':
       return {
         code: 'SOURCE_TRANSLATED',
@@ -234,6 +246,57 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
   }
 }
 
+/** The fault of a rule that keeps packets to services from the load balancer. */
+function serviceFault(kind: 'service' | 'untracked', subject: string, by: string): CodedFault {
+  switch (kind) {
+    case 'service':
+      return {
+        code: 'SERVICES_DROPPED',
+        severity: 'critical',
+        message: `a packet filter of this host drops packets to services of cluster ${subject} before the load balancer sees them: ${by}`,
+        fix: `delete that rule (\`nft -a list ruleset\` shows its handle), or accept the service prefixes of the mesh in that chain before it`
+      }
+    case 'untracked':
+      return {
+        code: 'SERVICES_DROPPED',
+        severity: 'critical',
+        message: `a rule of this host keeps packets to services of cluster ${subject} out of connection tracking, so the load balancer never sees them and connections are refused: ${by}`,
+        fix: 'delete that rule, or except the service prefixes of the mesh from its notrack (`nft -a list ruleset`, `iptables-save -t raw`)'
+      }
+    default:
+      return kind satisfies never
+  }
+}
+
+/** The fault of a rule, a policy or a route of another program that takes packets to a cluster. */
+function routeFault(kind: 'rule' | 'policy' | 'table', subject: string, by: string): CodedFault {
+  switch (kind) {
+    case 'rule':
+      return {
+        code: 'ROUTED_ELSEWHERE',
+        severity: 'critical',
+        message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
+        fix: 'move that rule behind 5142 (`ip rule`), or exclude the prefixes of the mesh in that VPN; the rule of meshd has the preference 5142'
+      }
+    case 'policy':
+      return {
+        code: 'ROUTED_ELSEWHERE',
+        severity: 'critical',
+        message: `packets to cluster ${subject} do not go into the tunnel: the IPsec policy "${by}" of another VPN takes them`,
+        fix: 'exclude the prefixes of the mesh in that VPN, or delete the policy (`ip xfrm policy` shows all of them)'
+      }
+    case 'table':
+      return {
+        code: 'ROUTED_ELSEWHERE',
+        severity: 'error',
+        message: `another program has put a route into the routing table of this agent, and packets to ${subject} follow it: ${by}`,
+        fix: `find the program that adds it, or delete it: ip route delete ${by.replace(' in table ', ' table ')}`
+      }
+    default:
+      return kind satisfies never
+  }
+}
+
 /** The fault of a rule for packets between members outside the tunnel. `subject`: "UDP 51820". */
 function outerPortFault(kind: 'port' | 'egress' | 'redirect', subject: string, by: string): CodedFault {
   const matches = `-p ${subject.toLowerCase().replace(' ', ' --dport ')}`
@@ -246,14 +309,14 @@ function outerPortFault(kind: 'port' | 'egress' | 'redirect', subject: string, b
     return {
       code: 'PORT_DROPPED',
       severity: 'error',
-      message: `a cluster is down, and a packet filter of this host drops packets that go out to ${subject}, the WireGuard of members: ${by}`,
+      message: `a tunnel does not work over UDP, and a packet filter of this host drops packets that go out to ${subject}, the WireGuard of members: ${by}`,
       fix: elsewhere ?? `let ${subject} out: iptables -I OUTPUT ${matches} -j ACCEPT (ufw allow out ${ufw})`
     }
   if (kind === 'port')
     return {
       code: 'PORT_DROPPED',
       severity: 'error',
-      message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
+      message: `a tunnel does not work over UDP, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
       fix: elsewhere ?? `let ${subject} in: iptables -I INPUT ${matches} -j ACCEPT (ufw allow ${ufw})`
     }
   return {

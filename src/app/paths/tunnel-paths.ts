@@ -103,6 +103,11 @@ export class TunnelPaths {
     return member && pathOf(member.peer, member.state, this.relays.end.relay(origin))
   }
 
+  /** Whether a tunnel goes over TCP or a relay now. */
+  get isAnyCarried(): boolean {
+    return this.#members.values().some(({ state }) => state.isCarried)
+  }
+
   /** The address to which WireGuard is to send for an agent; undefined: the first one that it publishes. */
   address(origin: Origin): PeerAddress | undefined {
     return this.#members.get(origin)?.address

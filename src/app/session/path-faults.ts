@@ -46,6 +46,8 @@ export interface PathFacts {
   readonly node?: OfNode
   /** False: the tunnel device of this host could not be set up, so no packet leaves by it. */
   readonly hasDevice: boolean
+  /** True: this host has no address that others could dial; left out: it has one. */
+  readonly isOffline?: boolean
   /** Name of this host's tunnel device. */
   readonly device: string
   /** MTU of the tunnel device, bytes. */
@@ -147,7 +149,7 @@ export function pathFaults(facts: PathFacts): PathFaults {
  * How certain the cause of a tunnel that is down is, the most certain first. The advice is that of the first: a
  * firewall is to blame only where nothing else is known.
  */
-const RANKS = { device: 0, refused: 1, gone: 2, udp: 3, silent: 4 } as const
+const RANKS = { device: 0, offline: 1, refused: 2, gone: 3, udp: 4, silent: 5 } as const
 
 /** The cause of a fault, as a clause for its message, and the fix for this cause. */
 interface Cause {
@@ -164,6 +166,7 @@ interface Cause {
 function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts
   if (!facts.hasDevice) return noDevice(facts.device)
+  if (facts.isOffline === true && facts.control.aloneMs > 0) return OFFLINE
   const endpoint = tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]
   const [, host, port] = /^(.*):(\d+)$/.exec(endpoint ?? '') ?? []
   const refusal = control.refusal(origin)
@@ -192,7 +195,7 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
     return {
       rank: RANKS.gone,
       cause: `${where} answers no member, neither by UDP nor by TCP`,
-      fix: `check that the host ${agent.node} runs, that its network works, and that meshd runs there (\`systemctl status meshd\`)`
+      fix: `check that the host ${agent.node} runs, that its network works, and that meshd runs there (\`systemctl status meshd\`); if it does, check the way from here: \`ip route get ${where}\`, \`ip neigh show ${where}\``
     }
   return {
     rank: RANKS.silent,
@@ -210,6 +213,14 @@ const noDevice = (device: string): Cause => ({
   cause: `the tunnel device ${device} of this host is not set up`,
   fix: 'first correct the fault of the WireGuard device (HOST_STEP_FAILED in `meshctl status`)'
 })
+
+/** The failure detector calls all others dead then, but the fault is here. */
+const OFFLINE: Cause = {
+  rank: RANKS.offline,
+  cause:
+    'this host has no address in an outer network and no control connection, so its own uplink does not work',
+  fix: 'bring the uplink of this host up: `ip -br link`, `ip -br address`, `ip route show default`'
+}
 
 /** The causes of all gateways of a cluster, each once, the most certain first. */
 function causesOf(cluster: ClusterView, facts: PathFacts): readonly [Cause, ...Cause[]] {
@@ -259,7 +270,7 @@ function allDown(others: readonly ClusterView[], facts: PathFacts): NamedFault {
 /** `isAlone`: no member answers this host, so its own uplink is the most likely cause, unless a member refused it. */
 function fixOfAll({ rank, fix }: Cause, isAlone: boolean): string {
   const more = '; the causes per cluster follow'
-  if (rank === RANKS.device) return fix
+  if (rank <= RANKS.offline) return fix
   if (rank === RANKS.refused) return `${fix}${more}`
   if (isAlone)
     return `check the uplink and the firewall of this host (\`ip route show default\`, \`nft list ruleset\`)${more}`
@@ -306,12 +317,13 @@ function narrow(
   if (tunnel?.pathMtu === undefined) return undefined
   const where = `${agent.node} of cluster ${cluster.name}`
   const subject = `${cluster.name} ${agent.node}`
+  const port = /:(\d+)$/.exec(tunnel.stats?.peerAddress ?? '')?.[1] ?? 'of WireGuard'
   if (tunnel.isBelowMtu)
     return {
       subject,
       severity: 'error',
       message: `large packets are lost on the way to ${where}: not even 1280 bytes pass through the tunnel, so bulk transfers hang`,
-      fix: `let ICMP "fragmentation needed" pass on the way, or raise the MTU of the links between the hosts to at least 1360`
+      fix: `let ICMP "fragmentation needed" pass on the way, or raise the MTU of the links between the hosts to at least 1360; where they have that, a firewall on the way drops large UDP packets: let UDP ${port} with up to 1500 bytes pass`
     }
   return {
     subject,

@@ -151,7 +151,14 @@ export class PathWatch {
     const { control, networks, nodeAddress, isAdmitted } = this.#options
     const surroundings = networks.value
     if (surroundings === undefined || !isAdmitted()) return
-    const facts = { view: control.view(), down: this.#withdrawn, surroundings, nodeAddress: nodeAddress() }
+    const { isAnyCarried } = this.ways
+    const facts = {
+      view: control.view(),
+      down: this.#withdrawn,
+      isAnyCarried,
+      surroundings,
+      nodeAddress: nodeAddress()
+    }
     const ended = new AbortController()
     await Promise.race([
       this.#obstacles.look(facts, this.#stopping.signal),
@@ -243,7 +250,9 @@ export class PathWatch {
     void this.#dropped.look(signal)
     const surroundings = networks.value
     if (surroundings === undefined) return
-    void this.#obstacles.lookWhenDue({ view, down, surroundings, nodeAddress: nodeAddress() }, signal)
+    const { isAnyCarried } = this.ways
+    const facts = { view, down, isAnyCarried, surroundings, nodeAddress: nodeAddress() }
+    void this.#obstacles.lookWhenDue(facts, signal)
   }
 }
 

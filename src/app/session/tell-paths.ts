@@ -51,6 +51,7 @@ export function tellPathFaults({ health, view, control, tunnels, ...more }: Path
       isCloned: control.isCloned
     },
     ...(more.node === undefined || !more.hasHost ? {} : { node: more.node }),
+    isOffline: health.faults().some(({ code }) => code === 'NO_ADDRESS'),
     hasDevice: !health.has(STEP_FAILED, TUNNEL_DEVICE),
     device: more.device,
     mtu: more.mtu

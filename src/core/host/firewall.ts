@@ -8,7 +8,7 @@ import type { Cidr, Ip } from '../model/values.ts'
 export interface FirewallChain {
   /** "table ip filter (iptables)" */
   readonly table: string
-  readonly family: 'ip' | 'ip6' | 'inet'
+  readonly family: 'ip' | 'ip6' | 'inet' | 'netdev'
   readonly name: string
   /** Present for a base chain only. */
   readonly base?: { readonly hook: string; readonly priority: number; readonly policy: 'accept' | 'drop' }
@@ -42,7 +42,7 @@ export type Condition =
 
 /** What a rule does with a packet that meets its conditions. */
 export type Verdict =
-  | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'redirect' | 'none' }
+  | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'redirect' | 'untrack' | 'none' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
 
 /** The first packet of a flow. A field that is undefined is not known. */
@@ -100,15 +100,61 @@ export function redirectedBy(
   })
 }
 
+/**
+ * Returns the rules that are certain to keep the packet out of connection tracking (`notrack`). Without tracking nothing
+ * translates its destination, so the load balancer does not see it.
+ */
+export function untrackedBy(
+  chains: readonly FirewallChain[],
+  hook: 'prerouting' | 'output',
+  packet: FirewallPacket
+): readonly { readonly chain: FirewallChain; readonly by: string }[] {
+  return chains.flatMap((chain) => {
+    if (chain.base?.hook !== hook || !isOfFamily(chain, packet)) return []
+    const { untracks } = walk(chains, chain, packet)
+    return untracks === undefined ? [] : [{ chain, by: untracks }]
+  })
+}
+
+/**
+ * Returns the rules of nftables at a device (family netdev, hook ingress or egress) that drop the packet. They run
+ * before and after all other chains. Only a rule that names the port counts: a device may be another one than that of
+ * the packet.
+ */
+export function droppedAtDevice(
+  chains: readonly FirewallChain[],
+  hook: 'ingress' | 'egress',
+  packet: FirewallPacket
+): readonly { readonly chain: FirewallChain; readonly by: string }[] {
+  return chains.flatMap((chain) => {
+    if (chain.family !== 'netdev' || chain.base?.hook !== hook) return []
+    const { accepts } = walk(chains, chain, packet)
+    const rule = chain.rules.find(
+      ({ verdict, conditions }) =>
+        verdict.kind === 'drop' && namesPort(conditions, packet) && matches(conditions, packet) === true
+    )
+    return accepts || rule === undefined
+      ? []
+      : [{ chain, by: `${rule.text} in chain ${chain.name} of ${chain.table}` }]
+  })
+}
+
 interface Outcome {
   accepts: boolean
   drops: string | undefined
   translates: string | undefined
   redirects: string | undefined
+  untracks: string | undefined
 }
 
 function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: FirewallPacket): Outcome {
-  const outcome: Outcome = { accepts: false, drops: undefined, translates: undefined, redirects: undefined }
+  const outcome: Outcome = {
+    accepts: false,
+    drops: undefined,
+    translates: undefined,
+    redirects: undefined,
+    untracks: undefined
+  }
   const byName = new Map(
     chains.filter(({ table }) => table === base.table).map((chain) => [chain.name, chain])
   )
@@ -132,6 +178,9 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
       else if (verdict.kind === 'redirect') {
         if (namesPort(rule.conditions, packet))
           outcome.redirects ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
+        continue
+      } else if (verdict.kind === 'untrack') {
+        if (isCertain) outcome.untracks ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
         continue
       } else if (verdict.kind === 'return') {
         if (isCertain) return true
@@ -202,6 +251,7 @@ function holds(condition: Condition, packet: FirewallPacket): boolean | undefine
 }
 
 function isOfFamily({ family }: FirewallChain, { saddr }: FirewallPacket): boolean {
+  if (family === 'netdev') return false
   return family === 'inet' || (family === 'ip6') === saddr.includes(':')
 }
 
@@ -247,6 +297,7 @@ function nftRule(expressions: readonly Json[], handle: unknown): FirewallRule {
     else if (kind === 'drop' || kind === 'reject') verdict = { kind: 'drop' }
     else if (kind === 'masquerade' || kind === 'snat') verdict = { kind: 'translate' }
     else if (kind === 'dnat' || kind === 'redirect') verdict = { kind: 'redirect' }
+    else if (kind === 'notrack') verdict = { kind: 'untrack' }
     else if (kind === 'jump' || kind === 'goto')
       verdict = { kind, chain: String(record(expression[kind])['target']) }
     else if (kind === 'vmap' || kind === 'xt' || kind === 'limit' || kind === 'queue') {
@@ -312,7 +363,7 @@ export function prefixOf(text: string): Cidr | undefined {
 }
 
 function isFamily(family: unknown): family is FirewallChain['family'] {
-  return family === 'ip' || family === 'ip6' || family === 'inet'
+  return family === 'ip' || family === 'ip6' || family === 'inet' || family === 'netdev'
 }
 
 function record(value: unknown): Json {

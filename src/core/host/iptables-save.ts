@@ -61,7 +61,8 @@ function iptablesRule(text: string): FirewallRule {
       continue
     }
     if (word === '-j' || word === '-g') {
-      verdict = iptablesVerdict(value, word === '-g')
+      const isUntracked = value === 'NOTRACK' || (value === 'CT' && words[at + 2] === '--notrack')
+      verdict = isUntracked ? { kind: 'untrack' } : iptablesVerdict(value, word === '-g')
       break // the words after the target are its options
     }
     const condition = word === '-m' || word === '--comment' ? undefined : iptablesCondition(word, value, not)

@@ -6,16 +6,19 @@
 import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import {
+  droppedAtDevice,
   droppedBy,
   redirectedBy,
   parseNftRuleset,
   translatedBefore,
+  untrackedBy,
   type FirewallChain,
   type FirewallPacket
 } from '../../core/host/firewall.ts'
 import { parseIptablesSave } from '../../core/host/iptables-save.ts'
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
+import { takenByPolicy } from './ipsec-policies.ts'
 import { readRoutes } from './tools/ip.ts'
 import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
@@ -34,6 +37,8 @@ export interface ObstacleQuestion {
   readonly pod: { readonly ip: Ip; readonly device: string | undefined } | undefined
   /** UDP port of the probe on this host; 0: none is open. */
   readonly probePort: number
+  /** Addresses of services that the load balancer of this host serves; the first SERVICES_MAX are judged. */
+  readonly services?: readonly FarPoint[]
   /**
    * Ports of this host that other members reach outside the tunnel, the outer addresses of members, and the addresses of
    * their WireGuard.
@@ -48,18 +53,21 @@ export interface ObstacleQuestion {
 
 /**
  * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
- * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `port`: such packets are dropped. `egress`: packets for the WireGuard of members are dropped. `rule`: a routing rule leads elsewhere. `table`: a route of another
+ * prerouting, output or postrouting drops them. `service`, `untracked`: a rule drops packets to services before the load balancer sees them, or keeps them out of connection tracking. `redirect`: a rule sends packets for a port of meshd elsewhere. `port`: such packets are dropped. `egress`: packets for the WireGuard of members are dropped. `rule`: a routing rule leads elsewhere. `policy`: an IPsec policy takes them. `table`: a route of another
  * program stands in our routing table. `translation`: the source is translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
  */
 export interface Obstacle {
   readonly kind:
     | 'forward'
     | 'hook'
+    | 'service'
+    | 'untracked'
     | 'input'
     | 'redirect'
     | 'port'
     | 'egress'
     | 'rule'
+    | 'policy'
     | 'table'
     | 'translation'
     | 'source'
@@ -71,6 +79,13 @@ export interface Obstacle {
 
 /** Priority of our chain `keep` in src/io/host/filter/filter.ts. A nat chain with a lower one translates before it. */
 const KEEP_PRIORITY = 90
+/**
+ * The kernel tracks connections at -200 and translates destinations at -100. A chain before the latter sees the address of
+ * a service; a later one sees that of its endpoint, which ofFilters() judges.
+ */
+const CONNTRACK_PRIORITY = -200
+const TRANSLATION_PRIORITY = -100
+const SERVICES_MAX = 32
 const FAR_MAX = 256 // one IPv4 and one IPv6 address for each of 128 clusters
 const STRAYS_MAX = 8
 /** Addresses of this host: a host has a few that others reach, and bridges of containers with one each. */
@@ -91,15 +106,18 @@ export async function findObstacles(
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
   const chains = await readChains(run, names.nftTable, signal)
-  const [rules, routes, strays] = await Promise.all([
+  const [rules, policies, routes, strays] = await Promise.all([
     caughtByRules(run, names, question.far.slice(0, FAR_MAX), signal),
+    takenByPolicy(run, { ...question, far: question.far.slice(0, FAR_MAX) }, signal),
     foreignRoutes(run, names, signal),
     straySources(run, names.nftTable, signal)
   ])
   return [
     ...ofFilters(chains, names.device, question),
+    ...ofServices(chains, question),
     ...ofOuterPorts(chains, question),
     ...rules,
+    ...policies.map(({ cluster, by }): Obstacle => ({ kind: 'policy', subject: cluster, by })),
     ...routes,
     ...strays
   ]
@@ -141,6 +159,43 @@ function ofFilters(
   return found
 }
 
+/** Judges the chains with the first packet to a service of each cluster: from this host, and from a pod. */
+function ofServices(
+  chains: readonly FirewallChain[],
+  { services = [], pod }: ObstacleQuestion
+): readonly Obstacle[] {
+  const found = services.slice(0, SERVICES_MAX).flatMap(({ cluster, ip }): readonly Obstacle[] => {
+    // A process of this host connects from the address itself, since the service prefixes are local.
+    const own: FirewallPacket = {
+      iif: undefined,
+      oif: undefined,
+      saddr: ip,
+      daddr: ip,
+      protocol: 'tcp',
+      dport: undefined
+    }
+    const isPodKnown = pod !== undefined && familyOf(pod.ip) === familyOf(ip)
+    const ways = [
+      ['output', own] as const,
+      ...(isPodKnown ? [['prerouting', { ...own, iif: pod.device, saddr: pod.ip }] as const] : [])
+    ]
+    const before = (priority: number) => chains.filter(({ base }) => !base || base.priority < priority)
+    return ways.flatMap(([hook, packet]) => [
+      ...droppedBy(before(TRANSLATION_PRIORITY), hook, packet).map(({ by }): Obstacle => ({
+        kind: 'service',
+        subject: cluster,
+        by
+      })),
+      ...untrackedBy(before(CONNTRACK_PRIORITY), hook, packet).map(({ by }): Obstacle => ({
+        kind: 'untracked',
+        subject: cluster,
+        by
+      }))
+    ])
+  })
+  return [...new Map(found.map((one) => [`${one.kind} ${one.subject} ${one.by}`, one])).values()]
+}
+
 /**
  * Judges the chains with the first packet of a member to each port, for at most OWN_MAX addresses of this host, and with the
  * first packet to the WireGuard of each member.
@@ -153,7 +208,10 @@ function ofOuterPorts(chains: readonly FirewallChain[], { outer }: ObstacleQuest
       if (saddr === undefined) return []
       const packet: FirewallPacket = { iif: undefined, oif: undefined, saddr, daddr, protocol, dport: port }
       const subject = `${protocol.toUpperCase()} ${port}`
-      const dropped = (['prerouting', 'input'] as const).flatMap((hook) => droppedBy(chains, hook, packet))
+      const dropped = [
+        ...droppedAtDevice(chains, 'ingress', packet),
+        ...(['prerouting', 'input'] as const).flatMap((hook) => droppedBy(chains, hook, packet))
+      ]
       return [
         ...redirectedBy(chains, packet).map(({ by }) => ({ kind: 'redirect' as const, subject, by })),
         ...dropped.map(({ by }) => ({ kind: 'port' as const, subject, by }))
@@ -171,7 +229,10 @@ function ofOuterPorts(chains: readonly FirewallChain[], { outer }: ObstacleQuest
       protocol: 'udp',
       dport: port
     }
-    const dropped = (['output', 'postrouting'] as const).flatMap((hook) => droppedBy(chains, hook, packet))
+    const dropped = [
+      ...(['output', 'postrouting'] as const).flatMap((hook) => droppedBy(chains, hook, packet)),
+      ...droppedAtDevice(chains, 'egress', packet)
+    ]
     return dropped.map(({ by }) => ({ kind: 'egress', subject: `UDP ${port}`, by }))
   })
   return [

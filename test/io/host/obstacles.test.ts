@@ -131,3 +131,90 @@ describe('the ports of meshd', () => {
     assert.deepEqual(await named(nat), ['redirect UDP 51820'])
   })
 })
+
+describe('packets to services', () => {
+  const base = (hook: string, prio: number, expr: readonly object[], family = 'inet', chain = 'c') => [
+    { chain: { family, table: 'other', name: chain, hook, prio, policy: 'accept' } },
+    { rule: { family, table: 'other', chain, handle: 7, expr } }
+  ]
+  const daddr = (addr: string) => ({
+    match: {
+      op: '==',
+      left: { payload: { protocol: 'ip', field: 'daddr' } },
+      right: { prefix: { addr, len: 16 } }
+    }
+  })
+  const services = [{ cluster: 'east', ip: '10.102.0.10' as Ip }]
+  const judged = async (rules: readonly object[], xfrm = '') => {
+    const run: Run = async (tool, args) => ({
+      stderr: '',
+      exitCode: 0,
+      stdout:
+        tool === 'nft' && args.includes('ruleset')
+          ? JSON.stringify({ nftables: rules })
+          : args[0] === 'xfrm'
+            ? xfrm
+            : ''
+    })
+    const pod = { ip: '10.1.0.0' as Ip, device: 'cni0' }
+    const outer = {
+      own: ['203.0.113.11' as Ip],
+      others: ['203.0.113.12' as Ip],
+      peers: [{ ip: '203.0.113.12' as Ip, port: 51820 }],
+      ports: [{ protocol: 'udp', port: 51820 }] as const
+    }
+    const question = { far: far.slice(0, 1), services, pod, probePort: 0, outer }
+    const all = await findObstacles(run, NAMES, question, new AbortController().signal)
+    return all.map(({ kind, subject, by }) => `${kind} ${subject}: ${by}`)
+  }
+
+  it('are named where a rule drops them before the load balancer, and not where it comes after it', async () => {
+    const drops = [daddr('10.102.0.0'), { drop: null }]
+    for (const hook of ['output', 'prerouting'])
+      assert.deepEqual(await judged(base(hook, -150, drops)), [
+        'service east: rule 7 (drop) in chain c of table inet other'
+      ])
+    assert.deepEqual(await judged(base('output', -50, drops)), [])
+    assert.deepEqual(await judged(base('output', -150, [daddr('10.200.0.0'), { drop: null }])), [])
+  })
+
+  it('are named where a rule keeps them out of connection tracking, if it comes before that', async () => {
+    const untracks = [daddr('10.102.0.0'), { notrack: null }]
+    assert.deepEqual(await judged(base('output', -300, untracks)), [
+      'untracked east: rule 7 (untrack) in chain c of table inet other'
+    ])
+    assert.deepEqual(await judged(base('output', -150, untracks)), [])
+    assert.deepEqual(await judged(base('output', -300, [{ limit: {} }, ...untracks])), [])
+  })
+
+  it('of WireGuard are named where a rule at a device drops them by their port', async () => {
+    const port = { match: { op: '==', left: { payload: { protocol: 'udp', field: 'dport' } }, right: 51820 } }
+    const at = (hook: string, ...expr: readonly object[]) => judged(base(hook, 0, expr, 'netdev'))
+    assert.deepEqual(await at('ingress', port, { drop: null }), [
+      'port UDP 51820: rule 7 (drop) in chain c of table netdev other'
+    ])
+    assert.deepEqual(await at('egress', port, { drop: null }), [
+      'egress UDP 51820: rule 7 (drop) in chain c of table netdev other'
+    ])
+    // A device may be another one than that of the packet.
+    assert.deepEqual(await at('ingress', { drop: null }), [])
+    assert.deepEqual(await at('ingress', port, { limit: {} }, { drop: null }), [])
+  })
+
+  it('into the tunnel are named where an IPsec policy takes them', async () => {
+    const policy = (src: string, dst: string, direction: string, rest: string) =>
+      `src ${src} dst ${dst} \n\tdir ${direction} ${rest}\n`
+    const block = 'action block priority 0 '
+    const esp = 'priority 0 \n\ttmpl src 203.0.113.11 dst 198.51.100.9\n\t\tproto esp mode tunnel'
+    for (const [text, isNamed] of [
+      [policy('0.0.0.0/0', '10.2.0.0/16', 'out', block), true],
+      [policy('10.1.0.0/16', '10.0.0.0/8', 'out', esp), true],
+      [policy('10.1.0.0/16', '10.0.0.0/8', 'out', 'priority 0 '), false],
+      [policy('10.7.0.0/16', '10.2.0.0/16', 'out', block), false],
+      [policy('0.0.0.0/0', '10.2.0.0/16', 'in', block), false],
+      [policy('0.0.0.0/0', '10.9.0.0/16', 'out', block), false],
+      [policy('\uFFFD', '999.2.0.0/16', 'out', block), false]
+    ] as const)
+      assert.equal((await judged([], text)).length, isNamed ? 1 : 0, text)
+  })
+})
