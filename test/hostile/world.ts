@@ -26,7 +26,7 @@ export const SCALE = Number(process.env['HOSTILE_SCALE'] ?? 1)
 // event loop that are 20 times longer at their 99th percentile (of 20 ms at least, since an idle loop has turns that are too short to compare with; longer on a
 // machine that is busy with other work, which may have come after the first measurement).
 const MEMORY_RATIO = 2
-// With the numbers of `make test`, an agent has less than this, whatever the attack (measured: 156 MiB where six agents of one cluster say all they may).
+// With the numbers of `make test`, an agent has less than this, whatever the attack (measured: 152 MiB where six agents of one cluster say all they may).
 const MEMORY_MAX_KB = 400 * 1024
 const LAG_RATIO = 20
 // Of an agent that takes as many records as its limits allow.

@@ -1,5 +1,5 @@
 // Twenty faults that operators meet, in one mesh: each is set for real, named by a command with its fix, removed, and gone
-// from the answer of that command. Eleven of them were set first by an engineer who had not written the diagnosis.
+// from the answer of that command. Twelve of them were set first by an engineer who had not written the diagnosis.
 // docs/diagnosis.md has the same list for readers. Faults that need a restart of an agent are in diagnosis.test.ts.
 import assert from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
