@@ -11,6 +11,13 @@
 //      endpoint back to loopback. The other end sends directly by then.
 //   3. The sockets are as many as the members that have been carried.
 import {
+  isPunched,
+  nextCandidate,
+  NO_CANDIDATES,
+  type CandidateFacts,
+  type Candidates
+} from '../../core/host/path-candidates.ts'
+import {
   isCarrierAddress,
   isTryDue,
   nextPath,
@@ -99,6 +106,8 @@ export class MemberPath {
   #settledMs = -Infinity
   #blockedMs = -Infinity
   #unsupportedMs = -Infinity
+  /** Which of the published addresses is tried. */
+  #candidates: Candidates = NO_CANDIDATES
   #wantsRelay = false
   #relaySilentMs = 0
   /** The relay that delivered the latest datagram, and when. */
@@ -119,8 +128,9 @@ export class MemberPath {
 
   /** The address to which WireGuard is to send; undefined: the one that the member publishes. */
   get address(): PeerAddress | undefined {
-    if (this.#state.isCarried) return this.#socket?.address
-    return this.peer.addresses.find((address) => address === this.#answered)
+    const { punch, address: candidate } = this.#candidates
+    if (this.#state.isCarried) return punch?.address ?? this.#socket?.address
+    return this.peer.addresses.find((address) => address === this.#answered) ?? candidate
   }
 
   /** The loopback address of this member; undefined: nothing was carried for it. */
@@ -131,6 +141,11 @@ export class MemberPath {
   /** Whether relays are to be asked, and for how long the present one has brought no answer. */
   get need(): { readonly wantsRelay: boolean; readonly silentMs: number } {
     return { wantsRelay: this.#wantsRelay, silentMs: this.#relaySilentMs }
+  }
+
+  /** Whether a control connection to this member, or to a relay, carries the tunnel or is to carry it. */
+  get wantsCarrier(): boolean {
+    return this.#state.isCarried || this.#wantsRelay
   }
 
   /** The relay that has delivered datagrams of this member lately; undefined: none has. */
@@ -144,20 +159,37 @@ export class MemberPath {
     return nowMs - this.#unsupportedMs > UNSUPPORTED_MS && nowMs > this.#blockedMs
   }
 
-  /** Judges the path. `endpoint`: where WireGuard sends now. */
+  /** Judges the path. `endpoint`: where WireGuard sends now. `own`: the addresses that this agent publishes. */
   judge(
     peer: PathPeer,
-    endpoint: PeerAddress | undefined,
+    { endpoint, own }: { readonly endpoint: PeerAddress | undefined; readonly own: readonly PeerAddress[] },
     facts: Omit<PathFacts, 'sendsTo' | 'hasAddress'>
   ): void {
     this.peer = peer
     const sendsTo = endpoint === undefined ? undefined : isCarrierAddress(endpoint) ? 'carrier' : 'peer'
     const all: PathFacts = { ...facts, sendsTo, hasAddress: peer.addresses.length > 0 }
     this.#become(nextPath(this.#state, all))
+    this.#choose({ ...facts, addresses: peer.addresses, own, endpoint })
     if (this.#state.isCarried) this.#open()
     this.#wantsTry = isTryDue(this.#state, all)
     this.#wantsRelay = wantsRelay(this.#state, all)
     this.#relaySilentMs = relaySilentMs(this.#state, all)
+  }
+
+  /** Chooses the address to try, and ends a punch that was answered (core/host/path-candidates.ts). */
+  #choose(known: Omit<CandidateFacts, 'isCarried' | 'sinceMs' | 'isRelayed'>): void {
+    const { isCarried, sinceMs, carrier } = this.#state
+    const facts = { ...known, isCarried, sinceMs, isRelayed: isCarried && carrier === 'relay' }
+    const { address, punch } = this.#candidates
+    if (isCarried && isPunched(this.#candidates, facts)) {
+      this.#answered = punch?.address
+      this.#settledMs = facts.nowMs + SETTLE_MS
+      return this.#become(tried(this.#state, { nowMs: facts.nowMs, isAnswered: true }))
+    }
+    this.#candidates = nextCandidate(this.#candidates, facts)
+    const now = this.#candidates
+    if (now.address !== address) this.#answered = undefined
+    if (now.address !== address || now.punch?.address !== punch?.address) this.#options.onChange(this.#state)
   }
 
   /** Takes a datagram that has come by a carrier, and hands it to WireGuard. `relay`: the one that delivered it. */

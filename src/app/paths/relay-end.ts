@@ -7,6 +7,7 @@
 //   3. A relay that has delivered the datagrams of another tunnel is blocked for this one (tunnel-paths.ts).
 import {
   NO_RELAYS,
+  rankedRelays,
   relayHeard,
   relaysToAsk,
   withChosen,
@@ -56,6 +57,8 @@ interface Need {
 
 /** The other end asks once a second, too; a look may come earlier. */
 const ASK_INTERVAL_MS = 800
+/** Two: one of them may be away. */
+const RELAYS_DIALLED = 2
 
 /** See the head of this file. Bounded by the tunnels of this agent. */
 export class RelayEnd {
@@ -72,6 +75,11 @@ export class RelayEnd {
   relay(origin: Origin): Relay | undefined {
     const chosen = this.#tunnels.get(origin)?.state.chosen
     return chosen === undefined ? undefined : this.#relays.get(chosen)
+  }
+
+  /** The relays of the tunnel to this agent that both ends rank first, whether they are connected or not. */
+  first(origin: Origin): readonly Origin[] {
+    return rankedRelays([this.#options.self, origin], this.#relays.keys()).slice(0, RELAYS_DIALLED)
   }
 
   /** The same for the choice of the path. */

@@ -34,6 +34,8 @@ interface TunnelPathsOptions {
   readonly keepaliveSeconds: number
   /** Called when WireGuard is to send to another address. */
   readonly onAddress: () => void
+  /** Called when `wanted` has changed. */
+  readonly onWanted: () => void
 }
 
 /** What is known of the answers through a tunnel; see PathFacts. */
@@ -46,6 +48,8 @@ interface PathsInput {
   /** The agents that offer to relay. */
   readonly relays: readonly Relay[]
   readonly stats: readonly PeerStats[]
+  /** The addresses that this agent publishes for its tunnels. */
+  readonly own?: readonly PeerAddress[]
   readonly answers: (origin: Origin) => Answers
 }
 
@@ -74,6 +78,8 @@ export function datagramIntakes(
 }
 
 const BYTES_PER_MEGABIT = 125_000
+/** Control connections that are made for tunnels without an answer: to other ends, and as many to relays. */
+const WANTED_MAX = 32
 /** How long a relay is not used for a tunnel, in whose name it has delivered the datagrams of another one. */
 const BLOCKED_MS = 60_000
 
@@ -87,6 +93,7 @@ export class TunnelPaths {
   /** The path of each member that was told last. */
   readonly #told = new Map<Origin, string>()
   readonly relays: Relays
+  #wanted: readonly Origin[] = []
 
   constructor(options: TunnelPathsOptions) {
     this.#options = options
@@ -113,6 +120,14 @@ export class TunnelPaths {
     return this.#members.get(origin)?.address
   }
 
+  /**
+   * The agents to which a control connection is needed, because a tunnel gets no answer without one: the other ends, and the
+   * relays that both ends rank first. In a large mesh they are no neighbours by themselves.
+   */
+  get wanted(): readonly Origin[] {
+    return this.#wanted
+  }
+
   /** Takes a datagram of an authenticated neighbour (invariant 1). */
   received(peer: Origin, datagram: Uint8Array): void {
     const member = this.#members.get(peer)
@@ -121,7 +136,7 @@ export class TunnelPaths {
   }
 
   /** Judges all paths. Agents to which there is no tunnel any more are forgotten. */
-  update({ nowMs, peers, relays: offering, stats, answers }: PathsInput): void {
+  update({ nowMs, peers, relays: offering, stats, own = [], answers }: PathsInput): void {
     const { control, metrics, rate, keepaliveSeconds } = this.#options
     this.#carried.tell(metrics)
     this.relays.tick(nowMs, metrics)
@@ -144,18 +159,37 @@ export class TunnelPaths {
       const member = this.#member(peer, nowMs)
       this.#keys.set(peer.origin, new Set([...(this.#keys.get(peer.origin) ?? []), peer.key].slice(-2)))
       const neighbour = control.neighbour(peer.origin)
-      member.judge(peer, endpoints.get(peer.key), {
-        nowMs,
-        hasCarrier: neighbour !== undefined && member.isCarrying(nowMs),
-        carrierHeardMs: neighbour?.heardMs,
-        relay: end.facts(peer.origin),
-        keepaliveSeconds,
-        ...answers(peer.origin)
-      })
+      member.judge(
+        peer,
+        { endpoint: endpoints.get(peer.key), own },
+        {
+          nowMs,
+          hasCarrier: neighbour !== undefined && member.isCarrying(nowMs),
+          carrierHeardMs: neighbour?.heardMs,
+          relay: end.facts(peer.origin),
+          keepaliveSeconds,
+          ...answers(peer.origin)
+        }
+      )
       this.#tell(member)
       end.judge(peer.origin, { nowMs, ...member.need })
     }
     this.#refuseForeign(endpoints, nowMs)
+    this.#want()
+  }
+
+  #want(): void {
+    const { end } = this.relays
+    const ends = [...this.#members.values()].flatMap(({ wantsCarrier, need, peer: { origin } }) =>
+      wantsCarrier ? [{ origin, relays: need.wantsRelay ? end.first(origin) : [] }] : []
+    )
+    const wanted = new Set([
+      ...ends.slice(0, WANTED_MAX).map(({ origin }) => origin),
+      ...ends.flatMap(({ relays }) => relays).slice(0, WANTED_MAX)
+    ])
+    if (wanted.size === this.#wanted.length && this.#wanted.every((origin) => wanted.has(origin))) return
+    this.#wanted = [...wanted]
+    this.#options.onWanted()
   }
 
   stop(): void {

@@ -33,6 +33,8 @@ export interface DialInput {
   readonly isMember: boolean
   /** All agents of the view except this one. */
   readonly others: readonly AgentView[]
+  /** Agents of `others` that are dialled besides the chosen neighbours, because a tunnel needs it; left out: none. */
+  readonly wanted?: ReadonlySet<Origin>
   /** Returns the cluster of one of these agents; its addresses share one budget of dials. */
   readonly clusterOf: (origin: Origin) => string | undefined
   readonly sighting: (origin: Origin) => Sighting
@@ -42,14 +44,18 @@ export interface DialInput {
 
 /**
  * Returns the targets. Of up to 10 members all are dialled; in a larger mesh, a few near ones and a few at random, of
- * as many clusters as there are (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known
+ * as many clusters as there are (core/replication/push/overlay.ts), and those whose tunnels need it. Bootstrap addresses are dialled only while all known
  * members that publish an address are dialled, that is, in a small mesh or before the first records have arrived. Later
  * the members' own addresses are on disk with their records. Members without an address do not count: if they did, an
  * agent that knows only such members would dial none after its connection had ended.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
   const { others, sighting, clusterOf } = input
-  const chosen = chosenMembers(input)
+  const neighbours = chosenMembers(input)
+  const chosen = others.filter(
+    (each) =>
+      neighbours.has(each.origin) || (publishesAddress(each) && input.wanted?.has(each.origin) === true)
+  )
   const isOneLeftOut = chosen.length < others.filter(publishesAddress).length
   // A node knows its gateways once it was connected to one. The bootstrap addresses may be those of other clusters.
   const knowsGateway = input.isLeaf === true && chosen.length > 0
@@ -95,8 +101,8 @@ function chosenMembers({
   clusterOf,
   sighting,
   nowMs
-}: DialInput): readonly AgentView[] {
-  const origins = new Set(
+}: DialInput): ReadonlySet<Origin> {
+  return new Set(
     chooseNeighbours({
       self,
       dialable: isDialable,
@@ -109,7 +115,6 @@ function chosenMembers({
       round: Math.floor(nowMs / OVERLAY_ROUND_MS)
     })
   )
-  return others.filter(({ origin }) => origins.has(origin))
 }
 
 /**

@@ -1,6 +1,6 @@
 // Decides which control connections this agent keeps: it gives the transport the targets (dial-targets.ts), follows
 // moves of this host, and reports listen addresses that the host does not have.
-import type { Ip } from '../../core/model/values.ts'
+import type { Ip, Origin } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Control } from '../control/control.ts'
@@ -25,6 +25,8 @@ interface DialerOptions {
   readonly bootstrap: () => readonly string[]
   /** Whether a member has admitted this agent. */
   readonly isMember: () => boolean
+  /** Returns the agents whose tunnels need a control connection now. */
+  readonly wanted: () => readonly Origin[]
   /** Called when a member was seen at a new address: the next `update` dials it there. */
   readonly onSighting: () => void
 }
@@ -58,7 +60,7 @@ export class Dialer {
 
   /** Computes the targets from the present view. Called after each change of the view. */
   update(): void {
-    const { control, addresses, bootstrap, isMember } = this.#options
+    const { control, addresses, bootstrap, isMember, wanted } = this.#options
     const view = control.view()
     const role = roleOf(this.#options.settings)
     const others = overlayAgents(view, control.origin, role)
@@ -77,6 +79,8 @@ export class Dialer {
         bootstrap: bootstrap(),
         isMember: isMember(),
         others: others.filter(({ origin }) => !control.isBanned(origin)),
+        // One that no member hears is away: its tunnel is silent for all, and its neighbours dial it anyway.
+        wanted: new Set(wanted().filter((origin) => control.liveness(origin) !== 'dead')),
         clusterOf: (origin) => clusters.get(origin),
         sighting: (origin) => this.#sightings.of(origin),
         nowMs: monotonicMs()

@@ -5,6 +5,7 @@ import { bytesToIp, cidrContains, cidrToPrefix, familyOf, hostCidr, parseIp } fr
 import { MULTIADDRS_MAX, PEER_ADDRESSES_MAX } from '../../core/wire/value-codec.ts'
 import type { AgentValue, Cidr, Ip, Origin, PeerAddress, TunnelKey } from '../../core/model/values.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
+import { withObserved } from '../../core/host/observed-addresses.ts'
 import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../../core/host/own-addresses.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
 import type { OuterAddress } from '../settings/outer-address.ts'
@@ -45,6 +46,8 @@ export interface FactSources {
   readonly resolved: ReadonlyMap<string, readonly Ip[]>
   /** Pod prefixes of this host alone; left out or empty: not known, or none. */
   readonly nodePrefixes?: readonly Cidr[] | undefined
+  /** The addresses at which members see the tunnel of this host (core/host/observed-addresses.ts); left out: none. */
+  readonly observed?: readonly PeerAddress[]
 }
 
 /**
@@ -54,7 +57,7 @@ export interface FactSources {
 export function localFacts(
   settings: Settings,
   own: MeshPrefixes,
-  { network, listening, origin, resolved, nodePrefixes = [] }: FactSources
+  { network, listening, origin, resolved, nodePrefixes = [], observed = [] }: FactSources
 ): LocalFacts {
   // The gateways send a node what is for its own prefixes only, so its address is in one of these.
   const isNode = roleOf(settings) === 'node' && nodePrefixes.length > 0
@@ -74,7 +77,10 @@ export function localFacts(
           network.defaultSources.includes(ip)
         )
   const told = {
-    wireguardAddresses: wireguardAddresses(settings, { reachable, resolved }).slice(0, PEER_ADDRESSES_MAX),
+    wireguardAddresses: wireguardAddresses(settings, { reachable, resolved, observed }).slice(
+      0,
+      PEER_ADDRESSES_MAX
+    ),
     multiaddrs: multiaddrs(settings, { reachable, resolved, listening }).slice(0, MULTIADDRS_MAX)
   }
   // Peers send packets to a host's outer addresses outside the tunnel, so none of them can be its address inside the
@@ -132,12 +138,19 @@ interface Found {
 }
 
 /**
- * The addresses of the setting wireguard-address, or all useful addresses of the host. An entry without a port gets
- * the wireguard-port.
+ * The addresses of the setting wireguard-address, or all useful addresses of the host with those at which members see it. An
+ * entry without a port gets the wireguard-port.
  */
-function wireguardAddresses(settings: Settings, found: Found): PeerAddress[] {
+function wireguardAddresses(
+  settings: Settings,
+  found: Found & { readonly observed: readonly PeerAddress[] }
+): readonly PeerAddress[] {
   const named = settings['wireguard-address']
-  if (named.length === 0) return found.reachable.map((ip) => withPort(ip, settings['wireguard-port']))
+  if (named.length === 0)
+    return withObserved(
+      found.reachable.map((ip) => withPort(ip, settings['wireguard-port'])),
+      found.observed
+    )
   const addresses = named.flatMap((address) =>
     ipsOf(address, found.resolved).map((ip) => withPort(ip, address.port || settings['wireguard-port']))
   )

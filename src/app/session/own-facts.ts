@@ -1,10 +1,12 @@
 // Keeps the facts of this host (local-facts.ts) as the kernel and DNS have them now. It looks at the addresses of the
 // host once a second and on hints of the kernel, and reports each change at once, so that peers learn of a new
 // address within seconds.
-import type { Cidr, Ip, Origin } from '../../core/model/values.ts'
+import type { Cidr, ClusterName, Ip, Origin, PeerAddress } from '../../core/model/values.ts'
+import { NOTHING_OBSERVED, withTelling } from '../../core/host/observed-addresses.ts'
 import type { OwnNetwork } from '../../core/host/own-addresses.ts'
 import { readOwnNetwork, watchOwnNetwork, type OwnNetworkWatch } from '../../io/network/own-network.ts'
 import { FollowedNames, type Lookup } from './followed-names.ts'
+import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
 import { localFacts, type LocalFacts, type MeshPrefixes } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -47,6 +49,7 @@ export class OwnFacts {
   readonly #names: FollowedNames
   #network: OwnNetwork = { addresses: [], defaultSources: [], innerBridges: new Set() }
   #facts: LocalFacts = { nodeAddress: undefined, wireguardAddresses: [], multiaddrs: [] }
+  #observed = NOTHING_OBSERVED
   /** undefined before `start` has read the addresses. */
   #watch: OwnNetworkWatch | undefined
 
@@ -97,6 +100,18 @@ export class OwnFacts {
     if (this.#watch !== undefined) this.#settle(this.#network)
   }
 
+  /** A gateway of another cluster has told at which address it sees the tunnel of this host. */
+  told(cluster: ClusterName, address: PeerAddress): void {
+    const before = this.#observed.addresses
+    const { podPrefixes, servicePrefixes } = this.#options.prefixes()
+    this.#observed = withTelling(
+      this.#observed,
+      { cluster, address, nowMs: monotonicMs() },
+      { own: this.#network.addresses.map(({ ip }) => ip), prefixes: [...podPrefixes, ...servicePrefixes] }
+    )
+    if (this.#observed.addresses !== before) this.refresh()
+  }
+
   stop(): void {
     this.#watch?.stop()
     this.#names.stop()
@@ -107,11 +122,12 @@ export class OwnFacts {
   #settle(network: OwnNetwork): void {
     const [had, has] = [this.#network, network].map(({ addresses }) => new Set(addresses.map(({ ip }) => ip)))
     const before = this.#facts
+    const gone = [...(had ?? [])].filter((ip) => has?.has(ip) !== true)
+    const moved = gone.length > 0 || [...(has ?? [])].some((ip) => had?.has(ip) !== true)
+    if (gone.length > 0) this.#observed = NOTHING_OBSERVED // this host may be behind another NAT now
     this.#network = network
     this.#facts = this.#made()
     this.#judge()
-    const gone = [...(had ?? [])].filter((ip) => has?.has(ip) !== true)
-    const moved = gone.length > 0 || [...(has ?? [])].some((ip) => had?.has(ip) !== true)
     if (!moved && JSON.stringify(before) === JSON.stringify(this.#facts)) return
     this.#options.onChange({ facts: this.#facts, before, gone, moved })
   }
@@ -123,7 +139,8 @@ export class OwnFacts {
       listening: listening(),
       origin,
       resolved: this.#names.resolved,
-      nodePrefixes: nodePrefixes?.()
+      nodePrefixes: nodePrefixes?.(),
+      observed: this.#observed.addresses
     })
   }
 

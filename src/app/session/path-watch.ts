@@ -18,6 +18,7 @@ import { DroppedPackets } from '../host/dropped-packets.ts'
 import { Obstacles } from '../host/obstacles.ts'
 import { relays, roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
+import { agentIn } from './members.ts'
 import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
 import { TunnelPaths } from '../paths/tunnel-paths.ts'
@@ -58,8 +59,8 @@ interface PathWatchOptions {
   readonly beforeTick: (signal: AbortSignal) => Promise<void>
   /** Called when another gateway may be the better choice for a prefix, and when a tunnel gets another path. */
   readonly onGateways: () => void
-  /** Called when the set `withdrawn` has changed. */
-  readonly onWithdrawn: () => void
+  /** Called when the set `withdrawn` has changed, or the control connections that are wanted (TunnelPaths.wanted). */
+  readonly onChange: () => void
 }
 
 /** The watch of one session. */
@@ -95,7 +96,8 @@ export class PathWatch {
       rate: host === undefined ? 0 : settings['tcp-path-rate'],
       relayRate: relays(settings) ? settings['relay-rate'] : 0,
       keepaliveSeconds: settings['keepalive-seconds'],
-      onAddress: options.onGateways
+      onAddress: options.onGateways,
+      onWanted: options.onChange
     })
     this.#obstacles = new Obstacles({
       host,
@@ -201,6 +203,7 @@ export class PathWatch {
       peers,
       relays: relaysOf(view),
       stats,
+      own: agentIn(view, control.origin)?.wireguardAddresses ?? [],
       answers: (origin) => tunnels.answers(origin)
     })
     this.node.tick(view, nowMs)
@@ -213,7 +216,7 @@ export class PathWatch {
     if (isAdmitted()) this.#tell(view, down, signal)
     if (down.symmetricDifference(this.#withdrawn).size === 0) return
     this.#withdrawn = down
-    this.#options.onWithdrawn()
+    this.#options.onChange()
   }
 
   /** Reports when the facts on which the choice of gateways depends have changed. */

@@ -3,13 +3,15 @@
 import { hasMovedFrom } from '../../core/host/hand-over.ts'
 import { fastProbed } from '../../core/host/fast-probes.ts'
 import { tunnelAgents } from '../../core/host/nodes.ts'
-import type { Ip, Origin } from '../../core/model/values.ts'
+import type { ClusterName, Ip, Origin, PeerAddress } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
 import type { AgentView } from '../../core/view/view.ts'
 import type { Reconciler } from '../host/reconciler.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
+import type { LocalFacts } from './local-facts.ts'
+import type { OwnFacts } from './own-facts.ts'
 import { answersProbes } from './tunnels.ts'
 import type { Served, Service } from './services.ts'
 
@@ -20,8 +22,11 @@ const PROBE_INTERVAL_MS = 1000
 interface ProbeServiceOptions {
   readonly settings: Settings
   readonly origin: Origin
-  /** Returns the address to listen on; undefined: there is none, and the prober does not run. */
-  readonly nodeAddress: () => Ip | undefined
+  /**
+   * Has the address to listen on; undefined: there is none, and the prober does not run. It takes the addresses at which
+   * gateways of other clusters see this host.
+   */
+  readonly facts: { readonly current: Pick<LocalFacts, 'nodeAddress'> } & Pick<OwnFacts, 'told'>
   /** The MTU of the tunnel device, which is the size of the largest probe. */
   readonly mtu: Pick<TunnelMtu, 'bytes'>
   /** Has the kernel of this host; undefined: no data plane. */
@@ -33,6 +38,8 @@ interface ProbeServiceOptions {
   readonly onChange: () => void
   /** Called after the start: the caller has to call `update`, because the prober has no targets yet. */
   readonly onStarted: () => void
+  /** Where WireGuard sees an agent now, which that agent is told; undefined: not known. */
+  readonly seen: (origin: Origin) => PeerAddress | undefined
 }
 
 /** The service `probe`: the prober with the agents at the ends of the tunnels as its targets. */
@@ -44,6 +51,8 @@ export class ProbeService implements Service {
   #prober: Prober | undefined
   /** The gateways that hand over, by their tunnel addresses. Usually there is none. */
   #handing: ReadonlyMap<Ip, AgentView> = new Map()
+  /** The agents that are probed, by their tunnel addresses, with the cluster of each that is of another one. */
+  #probed: ReadonlyMap<Ip, { readonly origin: Origin; readonly cluster: ClusterName | undefined }> = new Map()
 
   constructor(options: ProbeServiceOptions) {
     this.#options = options
@@ -57,8 +66,8 @@ export class ProbeService implements Service {
 
   /** Starts the prober, unless probe-port is 0. Errors: ProbeError PROBE_LISTEN. */
   async start(): Promise<void> {
-    const { settings, nodeAddress, onChange, onStarted } = this.#options
-    const address = nodeAddress()
+    const { settings, facts, onChange, onStarted } = this.#options
+    const address = facts.current.nodeAddress
     if (settings['probe-port'] === 0 || address === undefined) return
     this.#prober = await startProber({
       address,
@@ -66,7 +75,12 @@ export class ProbeService implements Service {
       intervalMs: PROBE_INTERVAL_MS,
       onReply: onChange,
       onSilent: onChange,
-      hasMoved: (target) => this.#hasMoved(target)
+      hasMoved: (target) => this.#hasMoved(target),
+      seen: (target) => this.#seen(target),
+      onTold: (from, told) => {
+        const { cluster } = this.#probed.get(from) ?? {}
+        if (cluster !== undefined) facts.told(cluster, told)
+      }
     })
     onStarted()
   }
@@ -82,6 +96,18 @@ export class ProbeService implements Service {
           : [[each.agent.tunnelAddress, each]]
       )
     )
+    const clusters = new Map(
+      [...view.clusters.values()]
+        .filter(({ name }) => name !== view.self)
+        .flatMap((cluster) => cluster.agents.map(({ origin }) => [origin, cluster.name] as const))
+    )
+    this.#probed = new Map(
+      agents.flatMap(({ origin, agent }) =>
+        agent.tunnelAddress === undefined
+          ? []
+          : [[agent.tunnelAddress, { origin, cluster: clusters.get(origin) }]]
+      )
+    )
     this.#prober?.setTargets(probeTargets(agents, fastProbed(view, origin)), mtu.bytes)
   }
 
@@ -95,6 +121,11 @@ export class ProbeService implements Service {
     const { reconciler } = this.#options
     const gateway = this.#handing.get(address)
     return gateway !== undefined && reconciler !== undefined && hasMovedFrom(gateway, reconciler.have)
+  }
+
+  #seen(target: Ip): PeerAddress | undefined {
+    const { origin, cluster } = this.#probed.get(target) ?? {}
+    return origin === undefined || cluster === undefined ? undefined : this.#options.seen(origin)
   }
 
   async stop(): Promise<void> {

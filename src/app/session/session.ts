@@ -332,6 +332,7 @@ export class Session {
       addresses: () => this.facts.multiaddrs,
       bootstrap: () => this.membership.bootstrap,
       isMember: () => this.membership.stage.kind === 'member',
+      wanted: () => this.#paths.ways.wanted,
       onSighting: () => this.#update.mark()
     })
   }
@@ -347,7 +348,7 @@ export class Session {
       probe: () => this.#probe.results,
       beforeTick: (signal) => this.#tick(signal),
       onGateways: () => this.#host.mark(),
-      onWithdrawn: () => this.#update.mark()
+      onChange: () => this.#update.mark()
     })
   }
 
@@ -387,11 +388,12 @@ export class Session {
     return new ProbeService({
       settings: this.#options.settings,
       origin: this.control.origin,
-      nodeAddress: () => this.facts.nodeAddress,
+      facts: this.#ownFacts,
       mtu: this.#host.mtu,
       reconciler: this.reconciler,
       onChange: () => this.#paths.mark(),
-      onStarted: () => this.#update.mark()
+      onStarted: () => this.#update.mark(),
+      seen: (origin) => this.#paths.tunnels.of(origin)?.stats?.peerAddress
     })
   }
 }

@@ -76,6 +76,11 @@ const SERVICE_DEVICES = /^(kube-ipvs|nodelocaldns)/
 const CONTAINER_DEVICES =
   /^(docker|br-|cni|cbr|veth|virbr|vnet|vmnet|vboxnet|cali|tunl|vxlan|flannel|cilium|lxc|lxd|incus|podman|nerdctl|weave|antrea|ovn|ovs-|genev|kube-bridge)/
 
+/** Whether an address is of a private network: it means another host, or none, elsewhere. */
+export function isPrivate(ip: Ip): boolean {
+  return isInside(ip, PRIVATE)
+}
+
 function isInside(ip: Ip, prefixes: readonly Cidr[]): boolean {
   return prefixes.some((prefix) => cidrContains(prefix, ip))
 }

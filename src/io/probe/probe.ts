@@ -17,10 +17,11 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { listenProblem } from '../../core/model/listen-problem.ts'
-import type { Ip } from '../../core/model/values.ts'
+import type { Ip, PeerAddress } from '../../core/model/values.ts'
 import { KernelProbe } from './kernel-probe.ts'
 import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
-import { newRequest, nonceOfReply, replyTo, saysMoved, socketType } from './packet.ts'
+import { newRequest, nonceOfReply, replyTo, saysMoved, seenIn, socketType } from './packet.ts'
+import { Telling } from './telling.ts'
 
 // Bytes of the IP and UDP headers: 20 + 8 for IPv4, 40 + 8 for IPv6. Padded probes are sized as whole IP packets.
 const HEADER_BYTES = { udp4: 28, udp6: 48 } as const
@@ -104,6 +105,10 @@ interface ProberOptions {
   readonly onSilent?: (address: Ip) => void
   /** Whether this host has moved from the gateway at this address, which is told in each request. Default: it has not. */
   readonly hasMoved?: (address: Ip) => boolean
+  /** Where WireGuard sees the host of a target now, which the target is told; undefined: not known. */
+  readonly seen?: (address: Ip) => PeerAddress | undefined
+  /** Called with the address at which the host of a target sees this one. */
+  readonly onTold?: (from: Ip, address: PeerAddress) => void
 }
 
 /**
@@ -114,6 +119,8 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
   const socket = await listen(options)
   socket.on('message', (packet, from) => {
     const reply = replyTo(packet)
+    const told = reply === undefined && targets.has(from.address as Ip) ? seenIn(packet) : undefined
+    if (told !== undefined) options.onTold?.(from.address as Ip, told)
     if (reply === undefined) return
     send(socket, reply, from)
     targets.get(from.address as Ip)?.said(saysMoved(packet))
@@ -193,6 +200,7 @@ class Target {
   readonly #open = new Map<string, { readonly sentMs: number; readonly size: number }>()
   #socket: Socket | undefined
   readonly #kernel: KernelProbe
+  readonly #telling = new Telling()
   #isConnected = false
   #isClosed = false
   #lastReplyMs: number | undefined
@@ -243,6 +251,11 @@ class Target {
     if (!this.#isConnected) return // #connect calls tick() again once the socket is connected
     this.#send(0, nowMs)
     this.#unanswered++
+    const telling = this.#telling.due(
+      this.#isAnswering() ? this.#options.seen?.(this.#address) : undefined,
+      nowMs
+    )
+    if (telling !== undefined) this.#socket?.send(telling, () => undefined)
     if (isEager) this.#kernel.ask()
     if (this.isFast && this.#unanswered === SILENT_PROBES) this.#options.onSilent?.(this.#address)
     const isLarge = ({ size }: { size: number }) => size > 0
@@ -258,6 +271,10 @@ class Target {
 
   saysMoved(sinceMs: number): boolean {
     return this.#movedMs !== undefined && this.#movedMs >= sinceMs
+  }
+
+  #isAnswering(): boolean {
+    return this.#lastReplyMs !== undefined && this.#unanswered <= 2
   }
 
   /** Ends the target; results stay as they are. */

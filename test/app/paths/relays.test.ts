@@ -82,7 +82,8 @@ describe('tunnels over a relay', () => {
       rate: 8,
       relayRate: name === 'edge' ? 8 : 0,
       keepaliveSeconds: 25,
-      onAddress: () => undefined
+      onAddress: () => undefined,
+      onWanted: () => undefined
     })
     return { paths, wireguard, heard, events, counts }
   }

@@ -37,6 +37,7 @@ describe('the paths of tunnels', () => {
   let sent: { readonly peer: Origin; readonly bytes: number }[]
   let outcome: 'sent' | 'unsupported'
   let heardMs: number
+  let wanted: string[]
 
   beforeEach(async () => {
     heard = []
@@ -45,6 +46,7 @@ describe('the paths of tunnels', () => {
     sent = []
     outcome = 'sent'
     heardMs = 0
+    wanted = []
     wireguard = createSocket('udp4')
     wireguard.on('message', (bytes, { address, port }) =>
       heard.push({ bytes: bytes.length, from: `${address}:${port}` })
@@ -76,7 +78,8 @@ describe('the paths of tunnels', () => {
       rate: 8, // 1 MB a second, 250 KB at once
       relayRate: 0,
       keepaliveSeconds: 25,
-      onAddress: () => undefined
+      onAddress: () => undefined,
+      onWanted: () => wanted.push([...paths.wanted].join(' '))
     })
   })
   afterEach(() => {
@@ -132,6 +135,42 @@ describe('the paths of tunnels', () => {
     look(1)
     const carried = counts.get('in carried') ?? 0
     assert.ok(carried >= 250 && carried < 1_500, String(carried))
+  })
+
+  it('wants control connections for tunnels without an answer, to the other ends and to the relays of both', () => {
+    const answered = { lastAnswerMs: 0, unanswered: 0, isProbed: true }
+    const relay = { origin: EDGE, cluster: 'edge' as ClusterName, node: 'edge-gw' }
+    const lookAt = (nowMs: number, east: typeof SILENT | typeof answered) =>
+      paths.update({
+        nowMs,
+        peers: [peerOf(EAST), peerOf('west-gw' as Origin)],
+        relays: [relay],
+        stats: [],
+        answers: (origin) => (origin === EAST ? east : { ...answered, lastAnswerMs: nowMs })
+      })
+    lookAt(0, SILENT)
+    assert.deepEqual(wanted, [], 'WireGuard has just begun')
+    for (const second of [2, 3]) lookAt(second * 1000, SILENT)
+    assert.deepEqual(wanted, [`${EAST} ${EDGE}`], 'told once')
+    lookAt(4000, { ...answered, lastAnswerMs: 4000 })
+    assert.deepEqual(wanted, [`${EAST} ${EDGE}`, ''])
+  })
+
+  it('tries the next address that a member publishes, while none is answered and nothing carries the tunnel', () => {
+    const [first, second] = ['198.51.100.1:51820', '192.168.1.2:51820'] as PeerAddress[]
+    const peer = { ...peerOf(EAST), addresses: [first, second] as PeerAddress[] }
+    const seen: (PeerAddress | undefined)[] = []
+    for (let nowMs = 0; nowMs <= 12_000; nowMs += 1000) {
+      paths.update({
+        nowMs,
+        peers: [peer],
+        relays: [],
+        stats: [statsOf(EAST, paths.address(EAST) ?? first)],
+        answers: () => SILENT
+      })
+      seen.push(paths.address(EAST))
+    }
+    assert.deepEqual([...new Set(seen)], [undefined, second, first])
   })
 
   it('stays direct while nothing comes over the control connection either', () => {

@@ -112,4 +112,24 @@ describe('dial targets', () => {
     )
     assert.deepEqual(targets({ others }), targets({ others }))
   })
+
+  it('in a large mesh are some members, and those whose tunnels need a control connection, too', () => {
+    const others = Array.from({ length: 40 }, (_, index) =>
+      member(`m${index}`, `/ip4/203.0.113.${index}/tcp/7946`)
+    )
+    const dialled = (more: Partial<DialInput>) =>
+      new Set(targets({ others, clusterOf: (origin) => origin, ...more }).map(({ origin }) => origin))
+    const before = dialled({})
+    const left = others.filter(({ origin }) => !before.has(origin)).slice(0, 2)
+    assert.equal(left.length, 2)
+    const silent = member('silent')
+    const wanted = new Set([...left.map(({ origin }) => origin), silent.origin])
+    const after = dialled({ wanted, others: [...others, silent] })
+    assert.deepEqual(
+      left.filter(({ origin }) => !after.has(origin)),
+      []
+    )
+    assert.equal(after.has(silent.origin), false, 'it publishes no address')
+    assert.ok(after.size <= before.size + 3)
+  })
 })

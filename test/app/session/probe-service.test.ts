@@ -27,11 +27,12 @@ describe('the service of probes', () => {
     service = new ProbeService({
       settings: { 'probe-port': PORT, role: 'gateway' } as Partial<Settings> as Settings,
       origin: 'west' as Origin,
-      nodeAddress: () => OWN,
+      facts: { current: { nodeAddress: OWN }, told: () => undefined },
       mtu: { bytes: 0 },
       reconciler: undefined,
       onChange: () => changes++,
-      onStarted: () => undefined
+      onStarted: () => undefined,
+      seen: () => undefined
     })
     await service.start()
     service.update(served(ONE, TWO))

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { startProber, ProbeError, type Prober } from '../../../src/io/probe/probe.ts'
-import type { Ip } from '../../../src/core/model/values.ts'
+import { seenIn, seenPacket } from '../../../src/io/probe/packet.ts'
+import type { Ip, PeerAddress } from '../../../src/core/model/values.ts'
 import { eventually } from '../../eventually.ts'
 
 const A = '127.0.0.71' as Ip
@@ -68,6 +69,35 @@ describe('probe', () => {
     moved = false
     await eventually(() => !b.saysMoved(A, 0))
     assert.ok((a.result(B)?.rttMs ?? 0) > 0)
+  })
+
+  it('tells a target where its host is seen, once it answers, and takes the word of targets only', async () => {
+    const told: string[] = []
+    const seen = '198.51.100.1:51820' as PeerAddress
+    const b = await startProber({
+      address: B,
+      port: 17947,
+      intervalMs: 20,
+      onTold: (from, address) => told.push(`${from} ${address}`)
+    })
+    running.push(b)
+    const a = await startProber({ address: A, port: 17947, intervalMs: 20, seen: () => seen })
+    running.push(a)
+    a.setTargets([{ address: B, port: 17947 }])
+    await eventually(() => a.result(B)?.lastReplyMs !== undefined)
+    assert.deepEqual(told, [], 'A is no target of B yet')
+    b.setTargets([{ address: A, port: 17947 }])
+    a.setTargets([])
+    a.setTargets([{ address: B, port: 17947 }])
+    await eventually(() => told.length > 0)
+    assert.equal(told[0], `${A} ${seen}`)
+    assert.deepEqual(
+      ['1.2.3.4:0', '1.2.3.4:70000', '1.2.3.4', 'a.b:1', '[::1', `1.2.3.4:${'0'.repeat(99)}1`].map((text) =>
+        seenIn(seenPacket(text as PeerAddress))
+      ),
+      Array.from({ length: 6 }, () => undefined)
+    )
+    assert.equal(seenIn(seenPacket('[2001:DB8::1]:7' as PeerAddress)), '[2001:db8::1]:7')
   })
 
   it('counts what a peer that is silent leaves open, and asks it more often for a while', async () => {

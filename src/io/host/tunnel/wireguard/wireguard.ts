@@ -42,6 +42,17 @@ import { socketOf, WIREGUARD_GO } from './wireguard-go.ts'
 
 const REMOVED_PER_COMMAND = 500 // 500 keys of 45 bytes are far below the limit of an argument list
 
+/** Whether a peer waits for the answer to a handshake at an address that is not the wanted one any more. */
+function isWaiting({ publicKey, peerAddress }: WireguardPeer, live: WgDump): boolean {
+  const now = live.peers.find((peer) => peer.publicKey === publicKey)
+  return (
+    peerAddress !== undefined &&
+    now?.peerAddress !== undefined &&
+    now.lastHandshakeSeconds === 0 &&
+    now.peerAddress !== peerAddress
+  )
+}
+
 /** Returns the tunnel without making its device. Runs no tool. */
 export function createWireguard(options: TunnelOptions): TunnelPort {
   return new Wireguard(options)
@@ -133,7 +144,18 @@ class Wireguard implements TunnelPort {
   }
 
   async setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void> {
-    await this.#change(this.#peersCommand(peers, await this.#dump(signal)), signal)
+    const live = await this.#dump(signal)
+    // WireGuard repeats a handshake only after 5 s. A peer that is made anew begins one with its next packet.
+    const begun = peers.filter((peer) => isWaiting(peer, live))
+    if (begun.length > 0)
+      await this.#change(
+        removePeersCommand(
+          this.#device,
+          begun.map(({ publicKey }) => publicKey)
+        ),
+        signal
+      )
+    await this.#change(this.#peersCommand(peers, live), signal)
     // The addresses are recorded only after success, because a peer that was refused does not have its address.
     this.#learned.setDesired(peers)
   }

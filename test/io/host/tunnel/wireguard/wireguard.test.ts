@@ -94,6 +94,25 @@ describe('the address of a WireGuard peer', () => {
     assert.equal(kernel.endpoint, DESIRED)
   })
 
+  it('changes with a peer that is made anew while no handshake was answered, and never after one', async () => {
+    for (const [handshake, removed] of [
+      [0, 1],
+      [NOW_SECONDS - 200, 0]
+    ] as const) {
+      const { kernel, wireguard } = fakeKernel()
+      const removals = () =>
+        kernel.commands.filter((command) => command.endsWith(`peer ${PEER} remove`)).length
+      await wireguard.setPeers([peerAt(DESIRED)], signal)
+      assert.equal(removals(), 0, 'a new peer')
+      kernel.handshake = handshake
+      await wireguard.setPeers([peerAt(DESIRED)], signal)
+      assert.equal(removals(), 0, 'the same address')
+      await wireguard.setPeers([peerAt(LEARNED)], signal)
+      assert.equal(removals(), removed)
+      assert.equal(kernel.endpoint, LEARNED)
+    }
+  })
+
   it('is not written over after a restart, and observed as desired from then on', async () => {
     const { kernel, wireguard, observed } = fakeKernel()
     Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 10 })
