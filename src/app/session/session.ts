@@ -300,14 +300,12 @@ export class Session {
   }
 
   #newOwnFacts(): OwnFacts {
-    const { settings, health } = this.#options
     return new OwnFacts({
-      settings,
+      ...this.#options,
       prefixes: () => this.#own.realPrefixes,
       nodePrefixes: () => this.ownRecord.nodePrefixes,
       origin: this.control.origin,
       listening: () => this.control.transport.listenAddresses(),
-      health,
       onChange: (change) => this.#factsChanged(change)
     })
   }
