@@ -15,6 +15,8 @@ import {
   type DnsProcess,
   type DnsProcessOptions
 } from '../../../src/io/dns/process/client.ts'
+import type { Channel } from '../../../src/io/dns/process/channel.ts'
+import { handedOver } from '../../../src/io/dns/process/spawn.ts'
 import type { QueryCount } from '../../../src/io/dns/process/protocol.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import { cluster, meshOf, service, shopMesh } from '../../core/dns/fixtures.ts'
@@ -128,6 +130,30 @@ describe('the DNS responder process', function () {
     assert.deepEqual(failures, {})
     assert.ok(count > 10, `only ${count} questions`)
     assert.ok((await answers()).length > 0)
+  })
+
+  it('is told to end once the next one listens, however long that takes, and also where that one never says so', async () => {
+    const said: string[] = []
+    let close: () => void = () => undefined
+    const channel = {
+      welcome: { pid: 0 },
+      send: ({ kind }: { readonly kind: string }) => {
+        said.push(kind)
+        close()
+      },
+      onClosed: (listener: () => void) => (close = listener),
+      close: () => undefined
+    } as unknown as Channel
+    let listening: () => void = () => undefined
+    const ends = handedOver(channel, new Promise<void>((resolve) => (listening = resolve)))
+    await delay(500)
+    assert.deepEqual(said, [])
+    listening()
+    await ends
+    assert.deepEqual(said, ['stop'])
+    await handedOver(channel, Promise.reject(new Error('it cannot bind')))
+    await handedOver(channel, new Promise(() => undefined))
+    assert.deepEqual(said, ['stop', 'stop', 'stop'])
   })
 
   it('listens where the next agent wants it', async () => {

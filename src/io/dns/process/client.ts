@@ -235,8 +235,7 @@ class Client implements DnsProcess {
   }
 
   /**
-   * Makes the new process listen, and ends the old process, if there is one, while the new one tries to bind. If the
-   * port stays in use, other responders of this control socket are ended, and the new process tries once more. Errors:
+   * Makes the new process listen, and then ends the old process, if there is one. If the port stays in use, other responders of this control socket are ended, and the new process tries once more. Errors:
    * DnsError.
    */
   async #listen(fresh: Channel, old: Channel | undefined): Promise<void> {
@@ -250,7 +249,7 @@ class Client implements DnsProcess {
       this.#lookForUpstreams()
       const settings = this.#sent ?? { ...this.#settings, upstreams: [] }
       fresh.send({ kind: 'listen', listen, settings, patienceMs })
-      const [answer] = await Promise.all([said, from && handedOver(from)]).catch((error: unknown) => {
+      const [answer] = await Promise.all([said, from && handedOver(from, said)]).catch((error: unknown) => {
         throw failed('see the log of meshd', error)
       })
       if (answer.kind === 'listenFailed') throw new DnsError(answer.code as DnsErrorCode, answer)
@@ -314,8 +313,8 @@ const FRAME_BYTES = 32 * 1024
 /** Milliseconds to wait for the answer to `listen`: longer than PATIENCE_MS. */
 const LISTEN_MS = 10_000
 /**
- * Milliseconds for which the new process tries to bind: longer than END_MS, after which the old process is killed
- * (spawn.ts).
+ * Milliseconds for which the new process tries to bind: longer than the 2 s after which the old process is told to end and
+ * the 3 s after which it is killed (spawn.ts).
  */
 const PATIENCE_MS = 8000
 /** A responder ends at once on SIGTERM (main.ts); then the kernel frees its port. */

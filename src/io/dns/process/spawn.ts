@@ -19,8 +19,11 @@ const START_MS = 15_000
 const START_LOOK_MS = 10
 /** A process that has not ended so many milliseconds after `stop` is killed. */
 const END_MS = 3000
-/** Milliseconds after which a process that was sent `listen` surely listens, or tries to bind every millisecond. */
-const KNOCK_MS = 100
+/**
+ * Milliseconds in which a process that was sent `listen` binds, also on a busy host, where the old one shares its port. After
+ * them the old one is of a version that does not, and the new one tries to bind every millisecond.
+ */
+const SHARED_BIND_MS = 2000
 
 /**
  * Starts a process whose control socket is `path`, and connects to it. Resolves after the handshake. Errors: DnsError
@@ -74,9 +77,12 @@ function program(): string {
 
 const PROGRAM = 'meshd-dns.js'
 
-/** Ends an old process once the new one listens beside it, or tries to bind a port that the old one does not share. */
-export async function handedOver(channel: Channel): Promise<void> {
-  await pause(KNOCK_MS)
+/**
+ * Ends an old process once the new one listens beside it (`said` settles), or tries to bind a port that the old one does not
+ * share.
+ */
+export async function handedOver(channel: Channel, said: Promise<unknown>): Promise<void> {
+  await Promise.race([said.catch(() => undefined), pause(SHARED_BIND_MS, undefined, { ref: false })])
   await ended(channel)
 }
 
