@@ -86,7 +86,10 @@ function suite(options: TranslationOptions): void {
       [host, names.device, remote, 'eth0', 'fd00::2'],
       [remote, 'eth0', host, names.device, 'fd00::1']
     ] as const) {
-      const mac = (await to.exec(['cat', `/sys/class/net/${far}/address`])).stdout.trim()
+      const [link] = JSON.parse((await to.exec(['ip', '-json', 'link', 'show', 'dev', far])).stdout) as [
+        { readonly address: string }
+      ]
+      const mac = link.address
       await from.exec(['ip', 'neigh', 'replace', ip, 'lladdr', mac, 'dev', device, 'nud', 'permanent'])
     }
     await startServers(

@@ -1126,6 +1126,8 @@ async function everything(client: KubeClient): Promise<ReadonlyMap<string, strin
         return true
       })
       for (const { metadata } of list.items) {
+        // A definition that was deleted is there for a moment, until the server has deleted its objects.
+        if (name === 'customresourcedefinitions' && metadata['deletionTimestamp'] !== undefined) continue
         const key = `${name} ${metadata.namespace ?? ''}/${metadata.name}`
         const version = ['nodes', 'configmaps'].includes(name) ? '' : String(metadata['resourceVersion'])
         if (!OWN_OF_THE_SERVER.test(key)) found.set(key, version)
