@@ -98,8 +98,13 @@ export class Obstacles {
     if (found === undefined || signal.aborted) return
     // A host that only dials needs no open port, so a closed one is told only while a tunnel does not go by UDP.
     const isBlocked = facts.down.size > 0 || facts.isAnyCarried === true
-    const told = found.filter(({ kind }) => (kind !== 'port' && kind !== 'egress') || isBlocked)
-    const faults = told.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
+    const told = found.filter((obstacle) => !isOfOuterPort(obstacle) || isBlocked)
+    const faults = told.map((obstacle) => ({
+      ...faultOf(obstacle, device),
+      subject: subjectOf(obstacle),
+      // Over TCP or a relay the packets arrive.
+      ...(isOfOuterPort(obstacle) && facts.down.size === 0 ? { severity: 'warning' as const } : {})
+    }))
     for (const code of OBSTACLE_CODES)
       if (code !== 'SERVICES_CLASH')
         health.replace(
@@ -185,6 +190,10 @@ function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
 }
 
 type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number] }
+
+function isOfOuterPort({ kind }: Obstacle): boolean {
+  return kind === 'port' || kind === 'egress'
+}
 
 /** Several rules may affect one cluster, so the rule is part of the subject: each is a fault of its own. */
 function subjectOf({ kind, subject, by }: Obstacle): string {

@@ -8,16 +8,20 @@ import { meshOf } from '../../core/dns/fixtures.ts'
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
-async function toldOf(kind: 'port' | 'egress', by: string): Promise<readonly Fault[]> {
+async function toldOf(
+  kind: 'port' | 'egress',
+  by: string,
+  tunnels: 'down' | 'carried' | 'direct' = 'down'
+): Promise<readonly Fault[]> {
   const health = new Health({ log: SILENT, now: () => 0 })
   const found = [{ kind, subject: 'UDP 51820', by }]
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only what Obstacles calls
   const host = { obstacles: async () => found } as unknown as LinuxHost
   const obstacles = new Obstacles({ host, health, device: 'rhizome0', probePort: 0, outerPorts: [] })
   const surroundings = { networks: [], gateways: [], resolvers: [], addresses: [] }
-  const down = new Set(['west' as ClusterName])
+  const down = new Set(tunnels === 'down' ? ['west' as ClusterName] : [])
   await obstacles.look(
-    { view: meshOf(), down, surroundings, nodeAddress: undefined },
+    { view: meshOf(), down, isAnyCarried: tunnels === 'carried', surroundings, nodeAddress: undefined },
     new AbortController().signal
   )
   return health.faults().filter(({ code }) => code === 'PORT_DROPPED')
@@ -41,5 +45,16 @@ describe('a rule that drops the port of WireGuard', () => {
       ['egress', 'the policy of chain out of table ip mine-filter', /^accept udp dport 51820 in that chain /]
     ] as const)
       assert.match((await toldOf(kind, by))[0]?.fix ?? '', fix)
+  })
+
+  it('is an error while a cluster is down, a warning while its tunnel goes over TCP or a relay, and else nothing', async () => {
+    for (const kind of ['port', 'egress'] as const) {
+      const by = 'the policy of chain INPUT of ip filter'
+      const severities = async (tunnels: 'down' | 'carried' | 'direct') =>
+        (await toldOf(kind, by, tunnels)).map(({ severity }) => severity)
+      assert.deepEqual(await severities('down'), ['error'])
+      assert.deepEqual(await severities('carried'), ['warning'])
+      assert.deepEqual(await severities('direct'), [])
+    }
   })
 })
