@@ -348,7 +348,7 @@ describe('diagnosis', function () {
       command: ['why', WEB],
       code: 'connection',
       says: /It ends at the stop connection: .* was refused/,
-      fix: /no program listens at the endpoint/
+      fix: /no program listens at the port of the endpoint/
     },
     {
       fault: 'a policy of the other cluster drops the connections',
