@@ -149,7 +149,7 @@ export async function fault(at: Site, code: string) {
 }
 
 /** Waits until both ends of the tunnel between two sites are up by this path. */
-export async function onPath(path: string, left: Site, right: Site): Promise<void> {
+export async function onPath(path: string, left: Site, right: Site, deadlineMs = 90_000): Promise<void> {
   for (const [from, to] of [
     [left, right.cluster],
     [right, left.cluster]
@@ -158,7 +158,7 @@ export async function onPath(path: string, left: Site, right: Site): Promise<voi
       const row = await peer(from, to)
       assert.deepEqual([row?.path, row?.state], [path, 'up'], JSON.stringify(row))
       return true
-    }, 90_000)
+    }, deadlineMs)
 }
 
 export async function inStep(site: Site, deadlineMs = 60_000): Promise<void> {
