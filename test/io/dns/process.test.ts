@@ -1,6 +1,7 @@
 // The responder process: it answers on while its agent restarts, crashes or is replaced, and ends when it should.
 import { setTimeout as delay } from 'node:timers/promises'
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -16,7 +17,7 @@ import {
   type DnsProcessOptions
 } from '../../../src/io/dns/process/client.ts'
 import type { Channel } from '../../../src/io/dns/process/channel.ts'
-import { handedOver } from '../../../src/io/dns/process/spawn.ts'
+import { ended, handedOver } from '../../../src/io/dns/process/spawn.ts'
 import type { QueryCount } from '../../../src/io/dns/process/protocol.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import { cluster, meshOf, service, shopMesh } from '../../core/dns/fixtures.ts'
@@ -136,7 +137,7 @@ describe('the DNS responder process', function () {
     const said: string[] = []
     let close: () => void = () => undefined
     const channel = {
-      welcome: { pid: 0 },
+      welcome: { pid: 0x7fff_ffff }, // of no process
       send: ({ kind }: { readonly kind: string }) => {
         said.push(kind)
         close()
@@ -154,6 +155,23 @@ describe('the DNS responder process', function () {
     await handedOver(channel, Promise.reject(new Error('it cannot bind')))
     await handedOver(channel, new Promise(() => undefined))
     assert.deepEqual(said, ['stop', 'stop', 'stop'])
+  })
+
+  it('that has ended is not killed some seconds later, when another process may have its id', async () => {
+    const other = spawn(globalThis.process.execPath, ['-e', 'setTimeout(() => {}, 60_000)'])
+    try {
+      const channel = {
+        welcome: { pid: other.pid },
+        send: () => undefined,
+        onClosed: (listener: () => void) => listener(),
+        close: () => undefined
+      } as unknown as Channel
+      await ended(channel)
+      await delay(4000)
+      assert.ok(isAlive(other.pid ?? 0))
+    } finally {
+      other.kill()
+    }
   })
 
   it('listens where the next agent wants it', async () => {

@@ -91,7 +91,9 @@ export async function ended(channel: Channel): Promise<void> {
   const gone = new Promise<void>((resolve) => channel.onClosed(resolve))
   channel.send({ kind: 'stop' })
   const { pid } = channel.welcome
-  await Promise.race([gone, pause(END_MS, undefined, { ref: false }).then(() => signal(pid, 'SIGKILL'))])
+  const isLate = await Promise.race([gone, pause(END_MS, true, { ref: false })])
+  // Not after `gone`: another process may have this id by then.
+  if (isLate === true) signal(pid, 'SIGKILL')
   channel.close()
 }
 
@@ -123,8 +125,9 @@ function commandLine(pid: string): string {
   }
 }
 
-/** Sends a signal. Does nothing when the process has ended or is not ours. */
+/** Sends a signal. Does nothing when the process has ended or is not ours, and for the ids of process groups (kill(2): 0, below 0). */
 export function signal(pid: number, name: NodeJS.Signals): void {
+  if (pid <= 0) return
   try {
     process.kill(pid, name)
   } catch {
