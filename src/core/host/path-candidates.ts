@@ -8,8 +8,8 @@
 // its handshakes. A tunnel that goes over a relay sends nothing else, and a try from another socket (io/path/direct-try.ts) has
 // another port, which opens nothing. So WireGuard itself sends to the observed address for PUNCH_MS: a punch.
 // Invariants
-//   1. A punch loses at most what is sent within PUNCH_MS, and a tunnel makes at most PUNCHES of them while both ends keep
-//      their addresses.
+//   1. A punch loses at most what is sent within PUNCH_MS, and a tunnel makes at most five of them while both ends keep
+//      their addresses: an address may be known late, and both ends must send within the 30 s of a NAT.
 //   2. Only a tunnel over a relay punches: over `tcp` one end can dial the other, so a try decides.
 import { parseIp } from '../model/cidr.ts'
 import { hostOfPeerAddress } from '../model/outer-address.ts'
@@ -24,7 +24,7 @@ const LOST_MIN = 3
 /** As many as a try of direct takes (io/path/direct-try.ts). */
 const CANDIDATES_MAX = 4
 /** Both ends begin within some seconds, and a NAT keeps an entry for 30 s or longer. */
-const PUNCH_AFTER_MS = [5_000, 20_000, 60_000]
+const PUNCH_AFTER_MS = [5_000, 20_000, 60_000, 120_000, 240_000]
 const PUNCH_MS = 3_000
 
 /** What is known of a tunnel at one moment. */
