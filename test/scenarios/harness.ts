@@ -148,8 +148,16 @@ export async function fault(at: Site, code: string) {
   return ((await status(at)).health?.faults ?? []).find((each) => each.code === code)
 }
 
+/** After several failures a tunnel over TCP or a relay tries UDP every 300 s. */
+const UDP_TRIED_MS = 330_000
+
 /** Waits until both ends of the tunnel between two sites are up by this path. */
-export async function onPath(path: string, left: Site, right: Site, deadlineMs = 90_000): Promise<void> {
+export async function onPath(
+  path: string,
+  left: Site,
+  right: Site,
+  deadlineMs = UDP_TRIED_MS
+): Promise<void> {
   for (const [from, to] of [
     [left, right.cluster],
     [right, left.cluster]
