@@ -12,7 +12,7 @@ import { tasksOf, type Task } from './tasks.ts'
 const LOOK_MS = 1500
 const STILL_RUNNING_MS = 60_000
 // Where more files failed, the machine is not the cause.
-const AGAIN_MOST = 4
+const AGAIN_MOST = 8
 
 const [folder = '/tmp', ...which] = process.argv.slice(2)
 const began = performance.now()
